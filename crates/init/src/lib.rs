@@ -1,0 +1,2 @@
+//! What the cloned child does: walk a plan, report, exec. No allocation, no locks, no unwinding.
+#![no_std]

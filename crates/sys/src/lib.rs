@@ -1,0 +1,2 @@
+//! Linux calls that the libraries lack. The only unsafe code of the workspace.
+#![no_std]

@@ -1,0 +1,3 @@
+//! Automation: benchmarks, release, generated files.
+
+fn main() {}
