@@ -1,0 +1,116 @@
+//! The root file system of a container: read-only layers below, one writable directory above, joined by overlayfs.
+//!
+//! ```text
+//!   containers/<id>/layer/upper   what the container changed      \
+//!   layers/<top>/tree             the image's last layer           >  one overlay mount, detached, an open file
+//!   layers/.../tree                                               /   descriptor until somebody attaches it
+//!   layers/<bottom>/tree          the image's first layer
+//! ```
+//!
+//! On disk every file has the ids it has in the image (0..65535). For a container in a user namespace the layers and
+//! the writable directory are seen through detached *idmapped* clones of their mounts; the overlay itself is made
+//! in the initial user namespace, so that its marks are `trusted.overlay.*`, which no container can forge.
+//!
+//! `host:` and directories that contain the engine's own data cannot be a lower layer as they are: the kernel refuses
+//! overlapping layers (ELOOP), and the container would see every other container. They become a first, read-only
+//! overlay that hides those places (see [`views`]), and its root is the single lower layer of the second.
+//!
+//! What this module never does: resolve a path of the container by name from the host (see [`lookup`] for the
+//! one way to read a file), or write to a layer.
+
+mod assemble;
+mod lookup;
+mod views;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use failure::{Context, Result};
+
+use crate::{ChainId, Store};
+use assemble::Stack;
+use views::{Lower, Views};
+
+pub(crate) use views::hidden_below;
+
+/// The name of the directory of changes inside a writable layer.
+pub(crate) const UPPER: &str = "upper";
+/// The name of overlayfs' scratch directory inside a writable layer.
+pub(crate) const WORK: &str = "work";
+
+/// What lies below a container's writable layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// Unpacked layers of an image, bottom first. None at all is an empty root.
+    Layers(Vec<ChainId>),
+    /// `rootfs:PATH`: that directory, and not what is mounted below it.
+    Directory(PathBuf),
+    /// `host:`: this machine's own root file system, without the engine's data and without `/run`.
+    Host,
+}
+
+/// How ids 0..65535 of a container are seen on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct IdMap<'a> {
+    /// The user namespace whose maps the mounts take.
+    pub user_namespace: BorrowedFd<'a>,
+    /// The host's id of the container's root user.
+    pub root_uid: u32,
+    /// The host's id of the container's root group.
+    pub root_gid: u32,
+}
+
+/// The layers of one container, ready to be mounted or read.
+#[derive(Debug)]
+pub struct Overlay {
+    lower: Lower,
+    writable: PathBuf,
+}
+
+impl Overlay {
+    /// Describes the overlay of `base` below the writable layer (`containers/<id>/layer`). Mounts and opens nothing.
+    ///
+    /// # Errors
+    /// The directory of the base does not exist.
+    pub fn new(store: &Store, base: &Base, writable: &Path) -> Result<Overlay> {
+        Ok(Overlay { lower: Lower::new(store, base)?, writable: writable.to_owned() })
+    }
+
+    /// Mounts it, attached nowhere: the caller moves the mount to where it is wanted, or just drops it.
+    ///
+    /// # Errors
+    /// A layer is missing, or the file system below cannot be idmapped or take an overlay.
+    pub fn mount(&self, mapping: Option<IdMap<'_>>) -> Result<OwnedFd> {
+        let views = Views::open(&self.lower, mapping.as_ref())?;
+        let (view, upper, work) = views::writable(&self.writable, mapping.as_ref())?;
+        let stack = Stack { views: views.mounts, lower: views.lower, upper: Some((upper, work)), writable: Some(view) };
+        stack
+            .mount(mapping.as_ref(), &self.writable)
+            .with_context(|| format!("mount the root file system of `{}`", self.writable.display()))
+    }
+
+    /// Mounts it read-only for the host's own use, without idmap and without touching the writable layer: safe beside
+    /// a running container.
+    ///
+    /// # Errors
+    /// As [`Overlay::mount`].
+    pub fn mount_for_reading(&self) -> Result<OwnedFd> {
+        let views = Views::open(&self.lower, None)?;
+        let (view, upper, _work) = views::writable(&self.writable, None)?;
+        let mut stack = Stack { views: views.mounts, lower: vec![upper], upper: None, writable: None };
+        stack.lower.extend(views.lower);
+        stack.views.push(view);
+        stack
+            .mount(None, &self.writable)
+            .with_context(|| format!("mount the root file system of `{}`", self.writable.display()))
+    }
+
+    /// The contents of a regular file of the merged tree, or `None` if there is no such file. Cheap: usually no
+    /// mount is needed. Symbolic links are followed inside the tree only; FIFOs and devices are never opened.
+    ///
+    /// # Errors
+    /// The file is larger than `limit`, or cannot be read.
+    pub fn read_file(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        lookup::read_file(self, path, limit)
+    }
+}
