@@ -1,1 +1,49 @@
-//! store
+//! Images on disk: blobs, layers, names; archives in and out; overlay mounts.
+//!
+//! The store is an OCI image layout that any other tool can read, plus what the layout does not know: the unpacked
+//! layers. See [`Store`] for the tree and for who may change what under which lock. Nothing here knows containers'
+//! configuration, networks or flags; what it needs of them is handed in.
+//!
+//! Ways in: [`load()`], [`load_layout`], [`import()`], [`commit`]. All of them stage what they make under a
+//! [`Staging`] directory that dies with its process, and publish it in one step under the store's lock.
+
+mod blobs;
+mod change;
+mod config;
+mod digest;
+mod image;
+mod import;
+mod input;
+mod layers;
+mod layout;
+mod load;
+mod names;
+mod progress;
+mod reference;
+mod staging;
+mod store;
+
+pub mod changes;
+pub mod collect;
+pub mod commit;
+pub mod copy;
+pub mod export;
+pub mod overlay;
+pub mod save;
+pub mod tarball;
+pub mod writable;
+
+pub use change::{Change as ConfigChange, split_words};
+pub use config::{ConfigDocument, History};
+pub use digest::{ChainId, Digest, Hasher, ImageId};
+pub use image::{Image, ImageSummary};
+pub use import::{Import, import};
+pub use input::{Compression, Input};
+pub use layers::Layer;
+pub use layout::load_layout;
+pub use load::{Loaded, load};
+pub use names::{Name, Names};
+pub use progress::{Progress, Quiet};
+pub use reference::Reference;
+pub use staging::{StagedBlob, Staging};
+pub use store::{Limits, Lock, Store};
