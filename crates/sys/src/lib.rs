@@ -1,5 +1,17 @@
 //! Linux calls that the libraries lack. The only unsafe code of the workspace.
+//!
+//! Thin and total: file descriptors and plain values in, an owned result or an errno out, no policy. Nothing here
+//! allocates, so that a process that was just cloned may call all of it.
 #![no_std]
 
+pub mod idmap;
 pub mod lock;
 pub mod memory;
+pub mod mount;
+pub mod namespace;
+pub mod network;
+pub mod process;
+pub mod seccomp;
+pub mod signal;
+
+mod call;
