@@ -31,7 +31,6 @@ use crate::{ChainId, Store};
 use assemble::Stack;
 use views::{Lower, Views};
 
-pub(crate) use views::hidden_below;
 
 /// The name of the directory of changes inside a writable layer.
 pub(crate) const UPPER: &str = "upper";

@@ -1,1 +1,1 @@
-//! tarball
+//! Writing tar archives of directory trees.

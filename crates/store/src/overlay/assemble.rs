@@ -13,7 +13,7 @@
 
 use std::ffi::CString;
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use failure::{Context, Error, Kind, Result};
@@ -26,7 +26,8 @@ use rustix::mount::{
 use super::IdMap;
 
 /// The kind of overlay we want: an upper directory that is a plain difference, nothing followed that a layer says.
-const OPTIONS: [(&str, &str); 4] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")];
+const OPTIONS: [(&str, &str); 4] =
+    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")];
 
 /// Layers ready to be joined.
 #[derive(Debug)]
@@ -143,10 +144,10 @@ pub(crate) fn as_root_of<T>(
 ) -> rustix::io::Result<T> {
     let Some(mapping) = mapping else { return action() };
     let capabilities = rustix::thread::capabilities(None)?;
-    let group = sys::credentials::set_fs_gid(mapping.root_gid);
-    let user = sys::credentials::set_fs_uid(mapping.root_uid);
+    let group = sys::idmap::set_file_group(mapping.root_gid);
+    let user = sys::idmap::set_file_user(mapping.root_uid);
     let result = rustix::thread::set_capabilities(None, capabilities).and_then(|()| action());
-    sys::credentials::set_fs_uid(user);
-    sys::credentials::set_fs_gid(group);
+    sys::idmap::set_file_user(user);
+    sys::idmap::set_file_group(group);
     result
 }

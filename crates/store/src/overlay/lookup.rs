@@ -60,7 +60,9 @@ fn layers(overlay: &Overlay) -> Vec<Layer> {
 fn open_layer(layer: &Layer) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, &layer.path, flags, Mode::empty()) {
-        Err(Errno::NOENT) => Err(missing_layer(&layer.path.parent().and_then(Path::file_name).map(PathBuf::from).unwrap_or_default())),
+        Err(Errno::NOENT) => {
+            Err(missing_layer(&layer.path.parent().and_then(Path::file_name).map(PathBuf::from).unwrap_or_default()))
+        }
         other => other.with_context(|| format!("open layer `{}`", layer.path.display())),
     }
 }

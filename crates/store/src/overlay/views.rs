@@ -41,7 +41,7 @@ impl Lower {
     pub(super) fn new(store: &Store, base: &Base) -> Result<Lower> {
         match base {
             Base::Layers(chain) => {
-                let trees = chain.iter().rev().map(|layer| Path::new(layer.hex()).join("tree")).collect();
+                let trees = chain.iter().rev().map(|layer| Path::new(&layer.hex()).join("tree")).collect();
                 Ok(Lower::Layers { directory: store.layers_directory(), trees })
             }
             Base::Directory(path) => {
@@ -61,7 +61,7 @@ impl Lower {
 }
 
 /// The places of the engine inside a directory, relative to it.
-pub(crate) fn hidden_below(store: &Store, directory: &Path) -> Result<Vec<PathBuf>> {
+fn hidden_below(store: &Store, directory: &Path) -> Result<Vec<PathBuf>> {
     let data = real_directory(store.root())?;
     match data.strip_prefix(directory) {
         Ok(inside) if inside.as_os_str().is_empty() => {
@@ -151,10 +151,10 @@ fn empty(mapping: Option<&IdMap<'_>>) -> Result<Views> {
 /// A detached clone of the mount that `path` lies on, rooted there, without submounts, with the container's ids.
 fn detach(path: &Path, mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let view =
-        rustix::mount::open_tree(CWD, path, flags).with_context(|| format!("open the mount of `{}`", path.display()))?;
+    let view = rustix::mount::open_tree(CWD, path, flags)
+        .with_context(|| format!("open the mount of `{}`", path.display()))?;
     if let Some(mapping) = mapping {
-        sys::mount::set_idmap(view.as_fd(), mapping.user_namespace).map_err(|errno| cannot_map(path, errno))?;
+        sys::idmap::set_idmap(view.as_fd(), mapping.user_namespace, 0).map_err(|errno| cannot_map(path, errno))?;
     }
     Ok(view)
 }
