@@ -1,6 +1,33 @@
-//! runtime
+//! From an OCI specification to a process: plan, launch, exec, identify.
+//!
+//! ```text
+//! Request --Plan::new--> Plan --launch--> Launched --start--> Running
+//!                         |  all that can fail for a reason of the request fails here, before anything was made
+//!                         +-- Display: the numbered steps, for a dry run
+//! Exec -------------------exec-------------------------------> Running
+//! ```
+//! What the new process does between clone and exec is the crate `init`'s; this one writes its steps, makes what only
+//! the host's root can make (see [`launch`](launch()) for who does what when), and turns `(step, errno)` into a line.
+//! It knows no images, no names, no state on disk.
 
 pub mod capabilities;
 pub mod cgroup;
 pub mod seccomp;
 pub mod users;
+
+mod container_id;
+mod exec;
+mod identity;
+mod launch;
+mod plan;
+mod root;
+pub mod sealed;
+mod stdio;
+
+pub use container_id::ContainerId;
+pub use exec::{Exec, exec};
+pub use identity::ProcessIdentity;
+pub use launch::{Launched, Running, launch};
+pub use plan::{Plan, Request};
+pub use root::{Mapping, RootFilesystem};
+pub use stdio::Stdio;
