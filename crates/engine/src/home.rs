@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! <root>/  (0700)                                    <run>/  (0700)
-//!   containers/<id>/config.json   what it is           <id>/monitor.sock    its monitor listens here
+//!   containers/<id>/config.json   what it is           <id>/   its monitor's socket and lock
 //!                   state.json    how it fares
-//!                   lock          flock: start, stop, rename, rm
 //!                   hosts, resolv.conf, hostname
 //!                   log/container.log
-//!                   layer/{upper,work}
+//!                   layer/{upper,work}         flock of layer/: start, stop, rename, rm (one at a time)
 //!   names/<name> -> <id>          symlink(2) is the claim
 //!   ids/<n>      -> <id>          65,536 user ids from BASE + n * 65,536
 //!   volumes/<name>/_data
@@ -15,14 +14,20 @@
 //!   cache/seccomp/                compiled filters by digest
 //!   oci-layout, index.json, blobs/, layers/, leases/     the store's own
 //! ```
-//! Opening makes what is missing and touches little else: a few system calls.
+//! Opening makes what is missing and touches little else: two system calls where all is there.
 
 use std::cell::OnceCell;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use failure::Result;
+use failure::{Context as _, Error, Result};
+use runtime::ContainerId;
+
+/// The directories below the root that the engine owns.
+const DIRECTORIES: [&str; 6] = ["names", "ids", "volumes", "trash", "cache/seccomp", "containers"];
 
 /// Where the engine keeps its data. Cheap to open; one for each command.
+#[derive(Debug)]
 pub struct Home {
     root: PathBuf,
     run: PathBuf,
@@ -33,8 +38,23 @@ impl Home {
     /// Opens the two directories, and makes them if they are missing.
     ///
     /// # Errors
-    /// A place that cannot be written.
+    /// A path that is not absolute, or a place that cannot be written.
     pub fn open(root: &Path, run: &Path) -> Result<Self> {
+        for path in [root, run] {
+            if !path.is_absolute() {
+                return Err(Error::invalid(format!("`{}` is not an absolute path; begin it with `/`", path.display())));
+            }
+        }
+        // `containers` is made last, so that its presence says that the rest is there.
+        if rustix::fs::stat(root.join("containers")).is_err() {
+            make(root)?;
+            for name in DIRECTORIES {
+                make(&root.join(name))?;
+            }
+        }
+        if rustix::fs::stat(run).is_err() {
+            make(run)?;
+        }
         Ok(Self { root: root.into(), run: run.into(), store: OnceCell::new() })
     }
 
@@ -59,4 +79,55 @@ impl Home {
     pub fn run(&self) -> &Path {
         &self.run
     }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// The directory of a container.
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.entry("containers", id.as_ref())
+    }
+
+    /// The directory that a container is made in.
+    pub(crate) fn unfinished(&self, id: &str) -> PathBuf {
+        self.entry("containers", &format!("{}{id}", crate::recover::UNFINISHED))
+    }
+
+    /// The directory of a container's live things.
+    pub fn container_run(&self, id: &ContainerId) -> PathBuf {
+        self.run.join(id.as_ref())
+    }
+
+    pub(crate) fn name(&self, name: &str) -> PathBuf {
+        self.entry("names", name)
+    }
+
+    pub(crate) fn range(&self, range: u32) -> PathBuf {
+        self.entry("ids", &range.to_string())
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub(crate) fn seccomp_cache(&self) -> PathBuf {
+        self.root.join("cache/seccomp")
+    }
+
+    fn entry(&self, directory: &str, name: &str) -> PathBuf {
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + directory.len() + name.len() + 2);
+        path.push(&self.root);
+        path.push(directory);
+        path.push(name);
+        path
+    }
+}
+
+fn make(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("make `{}`; run as root, or choose another place", path.display()))
 }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+pub use monitor::log::Settings as LogOptions;
 use serde::{Deserialize, Serialize};
 
 /// Everything that `run` and `create` can be asked for. `Request::default()` with an image is a valid request.
@@ -277,23 +278,20 @@ pub enum UserNamespaceMode {
     Host,
 }
 
-/// Where output is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogOptions {
-    /// Keep none (`--log-driver none`).
-    pub disabled: bool,
-    /// Rotate at this many bytes.
-    pub max_size: u64,
-    /// Files kept.
-    pub max_files: u32,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self { disabled: false, max_size: 10 << 20, max_files: 3 }
-    }
-}
-
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+impl Mount {
+    /// A mount of this source with the defaults of everything else.
+    pub fn at(source: MountSource, target: &str) -> Self {
+        Self {
+            source,
+            target: target.to_owned(),
+            read_only: false,
+            propagation: None,
+            non_recursive: false,
+            no_copy: false,
+        }
+    }
 }

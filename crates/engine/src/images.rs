@@ -1,0 +1,123 @@
+//! Images as commands handle them: the store's own use-cases, told which images containers need.
+
+use std::io::Write;
+use std::path::Path;
+
+use failure::Result;
+pub use store::collect::{Collected, InUse, Removed, User};
+pub use store::save::Format;
+pub use store::{
+    ConfigChange, ConfigDocument, Image, ImageId, ImageSummary, Import, Input, Loaded, Progress, Quiet, Reference,
+};
+
+use crate::config::{ConfigBase, ContainerConfig};
+use crate::{Home, list};
+
+/// Loads all images of an archive.
+///
+/// # Errors
+/// A damaged or hostile archive, a full disk.
+pub fn load(home: &Home, input: Input, progress: &mut dyn Progress) -> Result<Vec<Loaded>> {
+    store::load(home.store()?, input, progress)
+}
+
+/// Loads images from an OCI layout directory.
+///
+/// # Errors
+/// No such layout.
+pub fn load_layout(
+    home: &Home,
+    directory: &Path,
+    name: Option<&str>,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Loaded>> {
+    store::load_layout(home.store()?, directory, name, progress)
+}
+
+/// Makes an image of a root filesystem's archive.
+///
+/// # Errors
+/// A damaged or hostile archive, a full disk.
+pub fn import(home: &Home, import: Import, progress: &mut dyn Progress) -> Result<ImageId> {
+    store::import(home.store()?, import, progress)
+}
+
+/// Writes images as one archive.
+///
+/// # Errors
+/// No such image.
+pub fn save(home: &Home, names: &[String], format: Format, output: &mut dyn Write) -> Result<()> {
+    store::save::save(home.store()?, names, format, output)
+}
+
+/// All images, the newest first.
+///
+/// # Errors
+/// A store that cannot be read.
+pub fn images(home: &Home) -> Result<Vec<ImageSummary>> {
+    home.store()?.images()
+}
+
+/// The image that is called so.
+///
+/// # Errors
+/// None or more than one is.
+pub fn image(home: &Home, text: &str) -> Result<Image> {
+    home.store()?.resolve(text)
+}
+
+/// Gives an image one more name.
+///
+/// # Errors
+/// No such image, a bad name.
+pub fn tag(home: &Home, source: &str, name: &str) -> Result<()> {
+    home.store()?.tag(source, &Reference::parse(name)?)
+}
+
+/// Takes a name away, or the image with its last one.
+///
+/// # Errors
+/// No such image, or a container uses it.
+pub fn remove_image(home: &Home, text: &str, force: bool) -> Result<Vec<Removed>> {
+    store::collect::remove(home.store()?, text, force, &in_use(home)?)
+}
+
+/// Deletes blobs and layers that nothing needs.
+///
+/// # Errors
+/// A store that cannot be read.
+pub fn collect(home: &Home) -> Result<Collected> {
+    store::collect::collect(home.store()?, &in_use(home)?)
+}
+
+/// What containers need of the store.
+///
+/// # Errors
+/// Containers that cannot be listed.
+pub fn in_use(home: &Home) -> Result<InUse> {
+    let mut containers = Vec::new();
+    for id in list::ids(home)? {
+        // A container that goes away meanwhile needs nothing.
+        let Ok(config) = ContainerConfig::read(home, &id) else { continue };
+        if let Some(user) = user(home, &config)? {
+            containers.push(user);
+        }
+    }
+    Ok(InUse { containers })
+}
+
+fn user(home: &Home, config: &ContainerConfig) -> Result<Option<User>> {
+    let (Some(id), Some(manifest), ConfigBase::Layers(layers)) =
+        (&config.image.id, &config.image.manifest, &config.image.base)
+    else {
+        return Ok(None);
+    };
+    let running = crate::state::observe(home, &config.id).is_ok_and(|(_, observed)| observed.is_running());
+    Ok(Some(User {
+        container: config.id.short().to_string(),
+        running,
+        manifest: store::Digest::parse(manifest)?,
+        image: ImageId(store::Digest::parse(id)?),
+        layers: crate::config::chain_ids(layers)?,
+    }))
+}
