@@ -28,9 +28,8 @@ use std::path::{Path, PathBuf};
 use failure::{Context, Result};
 
 use crate::{ChainId, Store};
-use assemble::Stack;
+use assemble::{Stack, Way};
 use views::{Lower, Views};
-
 
 /// The name of the directory of changes inside a writable layer.
 pub(crate) const UPPER: &str = "upper";
@@ -64,6 +63,7 @@ pub struct IdMap<'a> {
 pub struct Overlay {
     lower: Lower,
     writable: PathBuf,
+    way: Way,
 }
 
 impl Overlay {
@@ -72,7 +72,14 @@ impl Overlay {
     /// # Errors
     /// The directory of the base does not exist.
     pub fn new(store: &Store, base: &Base, writable: &Path) -> Result<Overlay> {
-        Ok(Overlay { lower: Lower::new(store, base)?, writable: writable.to_owned() })
+        Ok(Overlay { lower: Lower::new(store, base)?, writable: writable.to_owned(), way: Way::Best })
+    }
+
+    /// The same overlay, mounted as kernels before 6.15 need it even where a newer way would do.
+    #[must_use]
+    pub fn for_older_kernels(mut self) -> Overlay {
+        self.way = Way::Attached;
+        self
     }
 
     /// Mounts it, attached nowhere: the caller moves the mount to where it is wanted, or just drops it.
@@ -80,11 +87,11 @@ impl Overlay {
     /// # Errors
     /// A layer is missing, or the file system below cannot be idmapped or take an overlay.
     pub fn mount(&self, mapping: Option<IdMap<'_>>) -> Result<OwnedFd> {
-        let views = Views::open(&self.lower, mapping.as_ref())?;
+        let views = Views::open(&self.lower, mapping.as_ref(), self.way)?;
         let (view, upper, work) = views::writable(&self.writable, mapping.as_ref())?;
         let stack = Stack { views: views.mounts, lower: views.lower, upper: Some((upper, work)), writable: Some(view) };
         stack
-            .mount(mapping.as_ref(), &self.writable)
+            .mount(mapping.as_ref(), self.way)
             .with_context(|| format!("mount the root file system of `{}`", self.writable.display()))
     }
 
@@ -94,13 +101,13 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::mount`].
     pub fn mount_for_reading(&self) -> Result<OwnedFd> {
-        let views = Views::open(&self.lower, None)?;
+        let views = Views::open(&self.lower, None, self.way)?;
         let (view, upper, _work) = views::writable(&self.writable, None)?;
         let mut stack = Stack { views: views.mounts, lower: vec![upper], upper: None, writable: None };
         stack.lower.extend(views.lower);
         stack.views.push(view);
         stack
-            .mount(None, &self.writable)
+            .mount(None, self.way)
             .with_context(|| format!("mount the root file system of `{}`", self.writable.display()))
     }
 

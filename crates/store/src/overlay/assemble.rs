@@ -29,6 +29,19 @@ use super::IdMap;
 const OPTIONS: [(&str, &str); 4] =
     [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")];
 
+/// A directory that every machine has and that the older way may cover in its own mount namespace; not `/proc`,
+/// through which layers are named.
+const PLACE: &str = "/dev";
+
+/// Which of the ways to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The newer, and when the kernel cannot, the older.
+    Best,
+    /// The older.
+    Attached,
+}
+
 /// Layers ready to be joined.
 #[derive(Debug)]
 pub(super) struct Stack {
@@ -43,11 +56,14 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// The overlay as a detached mount. `place` is a directory that the older way may cover in its own namespace.
-    pub(super) fn mount(&self, mapping: Option<&IdMap<'_>>, place: &Path) -> Result<OwnedFd> {
+    /// The overlay as a detached mount.
+    pub(super) fn mount(&self, mapping: Option<&IdMap<'_>>, way: Way) -> Result<OwnedFd> {
+        if way == Way::Attached {
+            return self.mount_attached(mapping);
+        }
         match self.mount_detached(mapping) {
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => self.mount_attached(mapping, place),
-            other => other.map_err(|errno| overlay_failure(errno)),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => self.mount_attached(mapping),
+            other => other.map_err(overlay_failure),
         }
     }
 
@@ -68,14 +84,15 @@ impl Stack {
     }
 
     /// The older way, in a thread of its own: its mount namespace goes with it, the mount stays.
-    pub(super) fn mount_attached(&self, mapping: Option<&IdMap<'_>>, place: &Path) -> Result<OwnedFd> {
+    fn mount_attached(&self, mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
         std::thread::scope(|scope| {
-            let helper = scope.spawn(|| self.mount_in_own_namespace(mapping, place));
+            let helper = scope.spawn(|| self.mount_in_own_namespace(mapping));
             helper.join().unwrap_or_else(|_| Err(Error::internal("the helper thread for mounting failed")))
         })
     }
 
-    fn mount_in_own_namespace(&self, mapping: Option<&IdMap<'_>>, place: &Path) -> Result<OwnedFd> {
+    fn mount_in_own_namespace(&self, mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
+        let place = Path::new(PLACE);
         sys::namespace::unshare_mounts().context("make a mount namespace")?;
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).context("make mounts private")?;

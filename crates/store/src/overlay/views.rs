@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::assemble::Stack;
+use super::assemble::{Stack, Way};
 use super::{Base, IdMap, UPPER, WORK};
 use crate::Store;
 
@@ -89,7 +89,7 @@ pub(super) struct Views {
 }
 
 impl Views {
-    pub(super) fn open(lower: &Lower, mapping: Option<&IdMap<'_>>) -> Result<Views> {
+    pub(super) fn open(lower: &Lower, mapping: Option<&IdMap<'_>>, way: Way) -> Result<Views> {
         match lower {
             Lower::Layers { trees, .. } if trees.is_empty() => empty(mapping),
             Lower::Layers { directory, trees } => layers(directory, trees, mapping),
@@ -99,7 +99,7 @@ impl Views {
                     let root = open_directory(view.as_fd(), Path::new(".")).context("open the base")?;
                     return Ok(Views { mounts: vec![view], lower: vec![root] });
                 }
-                let masked = hide(view, hidden, mapping)
+                let masked = hide(view, hidden, mapping, way)
                     .with_context(|| format!("use `{}` as a root file system", path.display()))?;
                 let root = open_directory(masked.as_fd(), Path::new(".")).context("open the base")?;
                 Ok(Views { mounts: vec![masked], lower: vec![root] })
@@ -181,7 +181,7 @@ fn memory(mapping: Option<&IdMap<'_>>) -> rustix::io::Result<OwnedFd> {
 }
 
 /// A read-only overlay of `view` without the hidden places.
-fn hide(view: OwnedFd, hidden: &[PathBuf], mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
+fn hide(view: OwnedFd, hidden: &[PathBuf], mapping: Option<&IdMap<'_>>, way: Way) -> Result<OwnedFd> {
     let mask = memory(mapping).context("make a mask")?;
     for place in hidden {
         cover(mask.as_fd(), view.as_fd(), place).with_context(|| format!("hide `/{}`", place.display()))?;
@@ -192,7 +192,7 @@ fn hide(view: OwnedFd, hidden: &[PathBuf], mapping: Option<&IdMap<'_>>) -> Resul
         .collect::<rustix::io::Result<Vec<_>>>()
         .context("open a mask")?;
     let stack = Stack { views: vec![mask, view], lower, upper: None, writable: None };
-    stack.mount(mapping, Path::new("/"))
+    stack.mount(mapping, way)
 }
 
 /// Makes an opaque directory in the mask where the view has a directory, its parents like the view's.
