@@ -4,6 +4,7 @@
 //! allocates, so that a process that was just cloned may call all of it.
 #![no_std]
 
+pub mod bpf;
 pub mod idmap;
 pub mod lock;
 pub mod memory;

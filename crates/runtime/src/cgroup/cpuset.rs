@@ -1,0 +1,68 @@
+//! Lists of CPUs and memory nodes (`0-3,8`), kept as ranges: a hostile `0-4000000000` costs nothing.
+
+use failure::{Error, Result};
+
+/// Ranges with both ends in them, as they were written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct List(Vec<(u32, u32)>);
+
+impl List {
+    /// Reads a list; `None` if it is none. An empty text is an empty list.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Some(Self(Vec::new()));
+        }
+        text.split(',').map(|part| range(part.trim())).collect::<Option<_>>().map(Self)
+    }
+
+    /// Whether every number of this list is in the other, which the kernel wrote: sorted, without overlaps.
+    fn within(&self, other: &Self) -> bool {
+        self.0.iter().all(|(first, last)| other.0.iter().any(|(low, high)| low <= first && last <= high))
+    }
+}
+
+/// Checks what a user asks for against what the parent group has. v1 refuses a CPU that is not there with a bare
+/// "invalid argument", and v2 takes it in silence and ignores it: so that both say the same, it is checked before.
+pub(super) fn check(option: &str, wanted: &str, available: &str) -> Result<()> {
+    let available = available.trim();
+    let list = List::parse(wanted)
+        .filter(|list| !list.0.is_empty())
+        .ok_or_else(|| Error::invalid(format!("{option} `{wanted}` is no list of numbers; give one as in `0-2,4`")))?;
+    match List::parse(available) {
+        Some(known) if !list.within(&known) => {
+            Err(Error::invalid(format!("{option} `{wanted}` is not available; this machine has `{available}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn range(part: &str) -> Option<(u32, u32)> {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_ranges() {
+        assert_eq!(List::parse("0-2,4\n"), Some(List(vec![(0, 2), (4, 4)])));
+        assert_eq!(List::parse("0-4000000000"), Some(List(vec![(0, 4_000_000_000)])));
+        for bad in ["a", "1-", "-1", "2-1", "1,,2", "+1", "0-99999999999"] {
+            assert_eq!(List::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        assert!(check("cpuset-cpus", "0,1", "0-1").is_ok());
+        let message = check("cpuset-cpus", "7", "0-1\n").unwrap_err().to_string();
+        assert_eq!(message, "cpuset-cpus `7` is not available; this machine has `0-1`");
+        assert!(check("cpuset-cpus", "x", "0-1").is_err());
+        assert!(check("cpuset-cpus", "", "0-1").is_err());
+    }
+}

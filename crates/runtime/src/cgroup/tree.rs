@@ -1,0 +1,127 @@
+//! Directories of groups: making one with its parents, listing its processes, removing it with what is below.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread::sleep;
+use std::time::Duration;
+
+use failure::{Context, Error, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Path, file, host};
+
+/// How long a removal waits for processes that are on their way out, doubling from the first step: about 250 ms.
+const FIRST_WAIT: Duration = Duration::from_micros(500);
+const WAITS: u32 = 9;
+/// Groups nest no deeper than this below a container's own; the kernel's paths end long before.
+const DEEPEST: u32 = 1000;
+
+/// Makes a group's directory, and its parents if they are missing; `prepare` is called for every new one, from
+/// the top. A directory that exists without processes is a leftover of a container that lost its monitor: it is replaced.
+pub(super) fn make(root: &str, path: &Path, prepare: impl Fn(&str) -> rustix::io::Result<()>) -> Result<()> {
+    let directory = format!("{root}{}", path.as_str());
+    let made = match mkdir(&directory) {
+        Err(Errno::NOENT) => make_parents(root, path, &prepare).and_then(|()| mkdir(&directory)),
+        Err(Errno::EXIST) => replace(&directory),
+        made => made,
+    };
+    match made.and_then(|()| prepare(&directory)) {
+        Ok(()) => Ok(()),
+        Err(Errno::BUSY | Errno::EXIST) => Err(Error::conflict(format!(
+            "the control group `{directory}` has processes already; is the container running?"
+        ))),
+        Err(errno) => {
+            // No directory is left behind; if it was not made, there is nothing to remove.
+            let _ = rustix::fs::rmdir(&*directory);
+            Err(errno).with_context(|| format!("make the control group `{directory}`"))
+        }
+    }
+}
+
+/// The processes in a group and in all groups below it.
+pub(super) fn processes(directory: &str) -> rustix::io::Result<Vec<i32>> {
+    let mut found = list(&file::read(&format!("{directory}/cgroup.procs"))?);
+    for child in host::children(directory) {
+        // A group that went away meanwhile has no processes.
+        found.extend(processes(&format!("{directory}/{child}")).unwrap_or_default());
+    }
+    Ok(found)
+}
+
+/// Removes a group and all below it, and waits a little for processes that are ending. A group that is gone is fine.
+pub(super) fn remove(directory: &str) -> Result<()> {
+    let mut wait = FIRST_WAIT;
+    for attempt in 0..=WAITS {
+        match rustix::fs::rmdir(directory) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::BUSY | Errno::NOTEMPTY) if attempt < WAITS => {
+                remove_children(directory);
+                // Without children left, it is the processes that take their time.
+                match rustix::fs::rmdir(directory) {
+                    Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                    Err(_) => sleep(wait),
+                }
+                wait *= 2;
+            }
+            Err(Errno::BUSY | Errno::NOTEMPTY) => break,
+            Err(errno) => return Err(errno).with_context(|| format!("remove the control group `{directory}`")),
+        }
+    }
+    Err(Error::new(
+        failure::Kind::Busy,
+        format!("the control group `{directory}` still has processes; kill them first"),
+    ))
+}
+
+fn mkdir(directory: &str) -> rustix::io::Result<()> {
+    rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755))
+}
+
+fn replace(directory: &str) -> rustix::io::Result<()> {
+    if processes(directory)?.is_empty() {
+        remove_children(directory);
+    }
+    rustix::fs::rmdir(directory)?;
+    mkdir(directory)
+}
+
+fn make_parents(root: &str, path: &Path, prepare: impl Fn(&str) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    let separators = path.as_str().match_indices('/').map(|(index, _)| index).skip(1);
+    for end in separators {
+        let parent = format!("{root}{}", &path.as_str()[..end]);
+        match mkdir(&parent) {
+            Ok(()) => prepare(&parent)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what can be removed below a group; by directory descriptors, so that no depth is too long for a path.
+fn remove_children(directory: &str) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(opened) = rustix::fs::openat(CWD, directory, flags, Mode::empty()) {
+        remove_below(opened.as_fd(), 0);
+    }
+}
+
+fn remove_below(directory: BorrowedFd<'_>, depth: u32) {
+    if depth >= DEEPEST {
+        return;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for child in host::children_of(directory) {
+        if rustix::fs::unlinkat(directory, &*child, AtFlags::REMOVEDIR).is_ok() {
+            continue;
+        }
+        if let Ok(opened) = rustix::fs::openat(directory, &*child, flags, Mode::empty()) {
+            remove_below(opened.as_fd(), depth + 1);
+            let _ = rustix::fs::unlinkat(directory, &*child, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+fn list(text: &str) -> Vec<i32> {
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
