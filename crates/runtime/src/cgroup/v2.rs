@@ -406,7 +406,7 @@ mod tests {
     fn limits_become_files() {
         let json = r#"{"memory":{"limit":67108864,"swap":134217728,"reservation":33554432},
             "cpu":{"shares":1024,"quota":50000,"period":100000,"cpus":"0-1","mems":"0"},"pids":{"limit":20},
-            "blockIO":{"weight":10,"throttleWriteIopsDevice":[{"major":8,"minor":0,"rate":9}]},
+            "blockIO":{"weight":10,"throttleWriteIOPSDevice":[{"major":8,"minor":0,"rate":9}]},
             "hugepageLimits":[{"pageSize":"2MB","limit":4096}],"unified":{"memory.high":"1"}}"#;
         assert_eq!(
             written(json),

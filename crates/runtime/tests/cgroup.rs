@@ -1,0 +1,325 @@
+//! Control groups on this kernel, as root: every test makes groups below its own `/skep-test-...` and removes them.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::LinuxResources;
+use runtime::cgroup::{Cgroup, Controller, Joiners, Path};
+
+const V1: &str = "/sys/fs/cgroup";
+/// Set for the process that sees a v2 tree at the usual place.
+const INSIDE_V2: &str = "SKEP_TEST_INSIDE_V2";
+
+/// A group that is gone when the test is over, however it ends.
+struct Fixture {
+    parent: String,
+    path: Path,
+    children: Vec<Child>,
+}
+
+impl Fixture {
+    fn new(name: &str) -> Self {
+        let parent = format!("/skep-test-{}-{name}", std::process::id());
+        let path = Path::new(&format!("{parent}/group")).unwrap();
+        Self { parent, path, children: Vec::new() }
+    }
+
+    fn create(&self, json: &str, extra: &[Controller]) -> failure::Result<Cgroup> {
+        Cgroup::create(&self.path, &resources(json), extra)
+    }
+
+    fn read(&self, controller: &str, file: &str) -> String {
+        let path = format!("{V1}/{controller}{}/{file}", self.path.as_str());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
+    }
+
+    /// A shell in the group: it waits for a line before it starts, so that it has joined when it does.
+    fn spawn(&mut self, group: &Cgroup, script: &str) -> i32 {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("read line; {script}")]).stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().to_string();
+        match group.joiners().unwrap() {
+            Joiners::Tasks(files) => {
+                for file in files {
+                    rustix::io::write(&file, pid.as_bytes()).unwrap();
+                }
+            }
+            Joiners::Directory(directory) => {
+                use rustix::fs::{Mode, OFlags, openat};
+                let file = openat(&directory, "cgroup.procs", OFlags::WRONLY, Mode::empty()).unwrap();
+                rustix::io::write(&file, pid.as_bytes()).unwrap();
+            }
+        }
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        self.children.push(child);
+        pid.parse().unwrap()
+    }
+
+    fn wait(&mut self) -> std::process::ExitStatus {
+        self.children.pop().unwrap().wait().unwrap()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        if let Ok(group) = Cgroup::open(&self.path) {
+            let _ = group.kill_all();
+            self.children.drain(..).for_each(|mut child| drop(child.wait()));
+            let _ = group.remove();
+        }
+        if let Ok(parent) = Path::new(&self.parent).and_then(|path| Cgroup::open(&path)) {
+            let _ = parent.remove();
+        }
+    }
+}
+
+fn resources(json: &str) -> LinuxResources {
+    serde_json::from_str(json).unwrap()
+}
+
+fn v1() -> bool {
+    let v1 = fs::metadata(format!("{V1}/memory")).is_ok();
+    if !v1 {
+        eprintln!("skipped: this machine has no v1 hierarchies");
+    }
+    v1
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < end, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn limits_are_set_and_changed() {
+    if !v1() {
+        return;
+    }
+    let fixture = Fixture::new("limits");
+    let json = r#"{"memory":{"limit":67108864,"swap":134217728},"cpu":{"shares":512,"quota":50000,"period":100000},
+        "pids":{"limit":20}}"#;
+    let group = fixture.create(json, &[]).unwrap();
+    assert!(group.warnings().is_empty(), "{:?}", group.warnings());
+    assert_eq!(fixture.read("memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(fixture.read("memory", "memory.memsw.limit_in_bytes"), "134217728");
+    assert_eq!(fixture.read("cpu", "cpu.shares"), "512");
+    assert_eq!(fixture.read("cpu", "cpu.cfs_quota_us"), "50000");
+    assert_eq!(fixture.read("pids", "pids.max"), "20");
+
+    // Above the old sum of memory and swap, then below the old memory: each has only one possible order.
+    for (limit, swap) in
+        [(268_435_456_i64, 268_435_456_i64), (33_554_432, 41_943_040), (-1, -1), (8_388_608, 8_388_608)]
+    {
+        let json = format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#);
+        group.update(&resources(&json)).unwrap();
+        let stats = group.stats().unwrap();
+        assert_eq!(stats.memory_limit, u64::try_from(limit).ok());
+    }
+    group.update(&resources(r#"{"cpu":{"quota":-1},"pids":{"limit":-1}}"#)).unwrap();
+    assert_eq!(fixture.read("cpu", "cpu.cfs_quota_us"), "-1");
+    assert_eq!(group.stats().unwrap().pids_limit, None);
+    // The period cannot fall below a thousandth of a second, nor the quota.
+    group.update(&resources(r#"{"cpu":{"quota":1000,"period":1000}}"#)).unwrap();
+    group.update(&resources(r#"{"cpu":{"quota":400000,"period":1000000}}"#)).unwrap();
+}
+
+#[test]
+fn processes_join_stand_still_and_die() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("life");
+    let group = fixture.create("{}", &[]).unwrap();
+    let pid = fixture.spawn(&group, "sleep 1000 & wait");
+    until("the shell's child", || group.processes().unwrap().len() == 2);
+    assert!(group.processes().unwrap().contains(&pid));
+    assert_eq!(group.stats().unwrap().pids, 2);
+    assert!(group.stats().unwrap().memory_usage > 0);
+    assert!(group.stats().unwrap().cpu_nanoseconds > 0);
+
+    assert!(!group.is_frozen().unwrap());
+    group.freeze().unwrap();
+    assert!(group.is_frozen().unwrap());
+    assert!(Cgroup::open(&fixture.path).unwrap().is_frozen().unwrap());
+    group.thaw().unwrap();
+    assert!(!group.is_frozen().unwrap());
+
+    // A paused container can be killed too.
+    group.freeze().unwrap();
+    let busy = group.remove().unwrap_err();
+    assert!(busy.to_string().contains("still has processes"), "{busy}");
+    group.kill_all().unwrap();
+    assert!(!fixture.wait().success());
+    group.remove().unwrap();
+    group.remove().unwrap();
+    assert!(Cgroup::open(&fixture.path).is_err());
+    group.kill_all().unwrap();
+}
+
+#[test]
+fn a_storm_of_forks_is_killed_whole() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("storm");
+    let group = fixture.create(r#"{"pids":{"limit":40}}"#, &[]).unwrap();
+    fixture.spawn(&group, "bomb() { bomb | bomb & }; while :; do bomb; done");
+    until("the storm", || group.stats().unwrap().pids > 20);
+    assert!(group.stats().unwrap().pids <= 40);
+    group.kill_all().unwrap();
+    until("silence", || group.processes().unwrap().is_empty());
+    let _ = fixture.wait();
+    group.remove().unwrap();
+}
+
+#[test]
+fn want_of_memory_kills_and_is_counted() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("oom");
+    let group = fixture.create(r#"{"memory":{"limit":16777216,"swap":16777216}}"#, &[]).unwrap();
+    assert_eq!(group.oom_kills().unwrap(), 0);
+    // `tail` keeps a line of any length in memory.
+    fixture.spawn(&group, "head -c 60000000 /dev/zero | tail -n 1 | wc -c");
+    let _ = fixture.wait();
+    assert!(group.oom_kills().unwrap() >= 1);
+}
+
+#[test]
+fn a_refused_limit_leaves_nothing() {
+    if !v1() {
+        return;
+    }
+    let cases = [
+        (r#"{"cpu":{"cpus":"4000"}}"#, "cpuset-cpus `4000` is not available"),
+        (r#"{"memory":{"limit":4096}}"#, "at least 6 MiB"),
+        (r#"{"blockIO":{"throttleReadBpsDevice":[{"major":4000,"minor":77,"rate":1}]}}"#, "no such block device"),
+        (r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#, "huge page limit `1` cannot be set"),
+    ];
+    for (index, (json, expected)) in cases.into_iter().enumerate() {
+        let fixture = Fixture::new(&format!("refused{index}"));
+        let message = fixture.create(json, &[]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains('\n'));
+        assert!(Cgroup::open(&fixture.path).is_err(), "{json} left a group");
+    }
+    let fixture = Fixture::new("unset");
+    let group = fixture.create(r#"{"blockIO":{"weight":500}}"#, &[]).unwrap();
+    let missing = !fs::exists(format!("{V1}/blkio{}/blkio.bfq.weight", fixture.path.as_str())).unwrap()
+        && !fs::exists(format!("{V1}/blkio{}/blkio.weight", fixture.path.as_str())).unwrap();
+    assert_eq!(group.warnings().len(), usize::from(missing), "{:?}", group.warnings());
+}
+
+#[test]
+fn memory_in_use_is_not_taken_away() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("busy");
+    let group = fixture.create(r#"{"memory":{"limit":67108864,"swap":67108864}}"#, &[]).unwrap();
+    fixture.spawn(&group, "head -c 30000000 /dev/zero | { tail -n 1; sleep 1000; } | { read -r x; sleep 1000; }");
+    until("30 MB", || group.stats().unwrap().memory_usage > 25_000_000);
+    let error = group.update(&resources(r#"{"memory":{"limit":8388608,"swap":8388608}}"#)).unwrap_err();
+    assert!(error.to_string().contains("memory limit `8m` cannot be set: the container uses more"), "{error}");
+}
+
+#[test]
+fn an_empty_leftover_is_replaced_and_a_used_group_is_not() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("leftover");
+    let first = fixture.create(r#"{"pids":{"limit":5}}"#, &[]).unwrap();
+    let nested = Path::new(&format!("{}/deep/deeper", fixture.path.as_str())).unwrap();
+    Cgroup::create(&nested, &resources("{}"), &[]).unwrap();
+    let second = fixture.create("{}", &[]).unwrap();
+    assert_eq!(second.stats().unwrap().pids_limit, None);
+    drop(first);
+
+    fixture.spawn(&second, "exec sleep 1000");
+    let error = fixture.create("{}", &[]).unwrap_err();
+    assert_eq!(error.kind(), failure::Kind::Conflict, "{error}");
+    assert_eq!(second.processes().unwrap().len(), 1);
+}
+
+#[test]
+fn a_cpuset_can_be_joined() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("cpuset");
+    let group = fixture.create(r#"{"cpu":{"cpus":"0"}}"#, &[Controller::Blkio]).unwrap();
+    let pid = fixture.spawn(&group, "exec sleep 1000");
+    assert_eq!(fixture.read("cpuset", "cpuset.cpus"), "0");
+    assert_eq!(
+        fixture.read("cpuset", "cpuset.mems"),
+        fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.mems").unwrap().trim()
+    );
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Cpus_allowed_list:\t0\n"));
+    assert!(
+        fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .unwrap()
+            .contains(&format!("blkio:{}", fixture.path.as_str()))
+    );
+}
+
+#[test]
+fn device_rules_of_v1() {
+    if !v1() {
+        return;
+    }
+    let mut fixture = Fixture::new("devices");
+    let rules =
+        r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"}]}"#;
+    let group = fixture.create(rules, &[Controller::Devices]).unwrap();
+    assert_eq!(fixture.read("devices", "devices.list"), "c 1:3 rwm");
+    fixture.spawn(&group, "true < /dev/null && ! true < /dev/zero");
+    assert!(fixture.wait().success());
+}
+
+/// In a mount namespace of its own, where the v2 tree that this machine has beside v1 is at the usual place.
+#[test]
+fn version_two() {
+    if std::env::var_os(INSIDE_V2).is_some() {
+        return inside_v2();
+    }
+    if !fs::exists(format!("{V1}/unified/cgroup.procs")).unwrap() {
+        eprintln!("skipped: this machine has no v2 tree beside v1");
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let script = format!("mount --bind {V1}/unified {V1} && exec {} --exact version_two", program.display());
+    let status = Command::new("unshare").args(["-m", "sh", "-c", &script]).env(INSIDE_V2, "1").output().unwrap();
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
+}
+
+fn inside_v2() {
+    let mut fixture = Fixture::new("v2");
+    let rules = r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"},
+        {"allow":true,"type":"c","major":1,"minor":5,"access":"r"}]}"#;
+    let group = fixture.create(rules, &[Controller::Devices]).unwrap();
+    fixture.spawn(&group, "true < /dev/null && true < /dev/zero && ! true > /dev/zero && ! true < /dev/full");
+    assert!(fixture.wait().success());
+
+    let pid = fixture.spawn(&group, "sleep 1000 & wait");
+    until("the shell's child", || group.processes().unwrap().len() == 2);
+    assert!(group.processes().unwrap().contains(&pid));
+    group.freeze().unwrap();
+    assert!(group.is_frozen().unwrap());
+    group.kill_all().unwrap();
+    let _ = fixture.wait();
+    group.remove().unwrap();
+
+    // A controller that v1 holds is not to be had here: the limit is named, and nothing is left.
+    let error = fixture.create(r#"{"memory":{"limit":67108864}}"#, &[]).unwrap_err();
+    assert!(error.to_string().contains("memory limit `64m` cannot be set: this kernel has no `memory.max`"), "{error}");
+    assert!(Cgroup::open(&fixture.path).is_err());
+}
