@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::identity::ProcessIdentity;
+use runtime::ProcessIdentity;
 use failure::Result;
 
 pub use crate::protocol::{Exited, Wants};

@@ -14,7 +14,6 @@
 
 pub mod client;
 pub mod exit;
-mod identity;
 pub mod keys;
 pub mod log;
 pub mod process;

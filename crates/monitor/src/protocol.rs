@@ -27,7 +27,7 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use crate::identity::ProcessIdentity;
+use runtime::ProcessIdentity;
 use failure::{Context, Error, Kind, Result};
 use jiff::Timestamp;
 

@@ -22,7 +22,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::identity::ProcessIdentity;
+use runtime::ProcessIdentity;
 use failure::{Context, Error, Kind, Result};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use crate::identity::ProcessIdentity;
+use runtime::ProcessIdentity;
 use failure::Result;
 
 use crate::Exit;
