@@ -4,8 +4,11 @@
 //! the descriptor. Others ask whether an exclusive lock would be refused, which disturbs nobody and costs one call.
 
 use core::ffi::c_int;
+
 use rustix::fd::{AsRawFd, BorrowedFd};
-use rustix::io::{Errno, Result};
+use rustix::io::Result;
+
+use crate::call::check_int;
 
 /// Holds a shared lock on the file or directory until the descriptor and its copies are closed. Never waits.
 ///
@@ -33,10 +36,6 @@ fn lock_call(descriptor: BorrowedFd<'_>, command: c_int, kind: c_int) -> Result<
         l_pid: 0,
     };
     // SAFETY: the descriptor is open for the call, and the kernel reads and writes one `flock`, which outlives it.
-    let result = unsafe { libc::fcntl(descriptor.as_raw_fd(), command, &mut lock) };
-    if result == -1 {
-        // SAFETY: the C library always gives a valid address of this thread's errno.
-        return Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }));
-    }
+    check_int(unsafe { libc::fcntl(descriptor.as_raw_fd(), command, &raw mut lock) })?;
     Ok(lock.l_type)
 }

@@ -31,6 +31,11 @@ impl Set {
     pub const fn without(self, signal: i32) -> Self {
         Self(self.0 & !(1 << (signal - 1)))
     }
+
+    /// The kernel's form.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
 }
 
 /// Makes `set` the blocked signals of this thread, and returns those before.
