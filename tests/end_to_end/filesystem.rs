@@ -125,7 +125,8 @@ fn binds_keep_the_ids_that_users_expect() {
     fs::create_dir(&shared).unwrap();
     fs::write(shared.join("given"), "by the host").unwrap();
     let bind = format!("{}:/mnt", shared.display());
-    let script = "cat /mnt/given; stat -c ' %u' /mnt/given; touch /mnt/by-root; touch /mnt/by-bee; chown bee /mnt/by-bee";
+    let script =
+        "cat /mnt/given; stat -c ' %u' /mnt/given; touch /mnt/by-root; touch /mnt/by-bee; chown bee /mnt/by-bee";
     assert_eq!(skep.ok(["run", "--rm", "-v", &bind, IMAGE, "sh", "-c", script]), "by the host 0");
     assert_eq!(fs::metadata(shared.join("by-root")).unwrap().uid(), 0, "root inside writes as who started it");
     assert_eq!(fs::metadata(shared.join("by-bee")).unwrap().uid(), 1000);
@@ -143,11 +144,17 @@ fn binds_keep_the_ids_that_users_expect() {
 fn named_volumes_outlive_containers() {
     let skep = Skep::with_image();
     skep.ok(["run", "--rm", "-v", "store:/data", IMAGE, "sh", "-c", "echo kept > /data/file; chown 1000 /data/file"]);
-    assert_eq!(skep.ok(["run", "--rm", "-v", "store:/data", IMAGE, "sh", "-c", "cat /data/file; stat -c %u /data/file"]), "kept\n1000");
+    assert_eq!(
+        skep.ok(["run", "--rm", "-v", "store:/data", IMAGE, "sh", "-c", "cat /data/file; stat -c %u /data/file"]),
+        "kept\n1000"
+    );
     assert_eq!(fs::metadata(skep.root().join("volumes/store/_data/file")).unwrap().uid(), 1000);
     // A new volume starts with what the image has at that place.
     assert_eq!(skep.ok(["run", "--rm", "-v", "copied:/etc", IMAGE, "cat", "/etc/group"]).lines().count(), 3);
-    assert_eq!(skep.ok(["run", "--rm", "-v", "/anonymous", IMAGE, "sh", "-c", "touch /anonymous/x; ls /anonymous"]), "x");
+    assert_eq!(
+        skep.ok(["run", "--rm", "-v", "/anonymous", IMAGE, "sh", "-c", "touch /anonymous/x; ls /anonymous"]),
+        "x"
+    );
 }
 
 #[test]
@@ -156,9 +163,21 @@ fn temporary_file_systems_and_read_only_roots() {
     let run = |options: &[&str], script: &str| {
         skep.ok([&["run", "--rm"][..], options, &[IMAGE, "sh", "-c", script]].concat())
     };
-    assert_eq!(run(&["--tmpfs", "/scratch:size=1m,mode=700"], "stat -f -c %T /scratch; stat -c %a /scratch; df -k /scratch | awk 'END{print $2}'"), "tmpfs\n700\n1024");
-    assert_eq!(run(&["--mount", "type=tmpfs,target=/scratch,tmpfs-size=2m"], "df -k /scratch | awk 'END{print $2}'"), "2048");
-    assert_eq!(run(&["--read-only"], "touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo fine"), "refused\nfine");
+    assert_eq!(
+        run(
+            &["--tmpfs", "/scratch:size=1m,mode=700"],
+            "stat -f -c %T /scratch; stat -c %a /scratch; df -k /scratch | awk 'END{print $2}'"
+        ),
+        "tmpfs\n700\n1024"
+    );
+    assert_eq!(
+        run(&["--mount", "type=tmpfs,target=/scratch,tmpfs-size=2m"], "df -k /scratch | awk 'END{print $2}'"),
+        "2048"
+    );
+    assert_eq!(
+        run(&["--read-only"], "touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo fine"),
+        "refused\nfine"
+    );
     assert_eq!(run(&["--read-only", "--tmpfs", "/tmp"], "touch /tmp/x && echo fine"), "fine");
 }
 

@@ -11,7 +11,7 @@ mod witness;
 
 pub(crate) use archive::{Archive, Layer, sha256};
 pub(crate) use image::{busybox_archive, busybox_layer};
-pub(crate) use witness::{machine_processes, process_status, retry, retry_for};
+pub(crate) use witness::{machine_processes, process_status, retry};
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -37,6 +37,7 @@ pub(crate) struct Output {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) raw: Vec<u8>,
+    #[expect(dead_code, reason = "shown when an assertion prints the whole")]
     command: String,
 }
 

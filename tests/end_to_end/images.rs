@@ -92,7 +92,8 @@ fn oci_archives_and_layouts_come_from_skopeo_and_umoci() {
 
 /// Docker, too, puts these into an exported tree; the link counts of parents move with them.
 fn without_engine_files(tree: &str) -> Vec<String> {
-    let engine = ["dev", "etc", "proc", "sys", ".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
+    let engine =
+        ["dev", "etc", "proc", "sys", ".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
     let name = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
     let sum = |line: &str| engine.iter().any(|file| line.ends_with(&format!("./{file}")));
     let below = |name: &str| name.starts_with("dev/") || name.starts_with("proc/") || name.starts_with("sys/");
@@ -126,7 +127,11 @@ fn what_skep_saves_others_read() {
 
 fn unpack_with_umoci(skep: &Skep, source: &str, bundle: &Path) {
     let layout = skep.file(&format!("layout-{}", sha256(source.as_bytes())));
-    sh(&format!("skopeo copy -q {source} oci:{0}:x && umoci unpack --image {0}:x {1}", layout.display(), bundle.display()));
+    sh(&format!(
+        "skopeo copy -q {source} oci:{0}:x && umoci unpack --image {0}:x {1}",
+        layout.display(),
+        bundle.display()
+    ));
 }
 
 #[test]
@@ -137,10 +142,8 @@ fn podman_loads_what_skep_saves_and_the_other_way() {
     let skep = Skep::with_image();
     let (ours, theirs) = (skep.file("ours.tar"), skep.file("theirs.tar"));
     let storage = skep.file("podman");
-    let podman = format!(
-        "podman --root {0}/root --runroot {0}/run --tmpdir {0}/tmp --storage-driver vfs",
-        storage.display()
-    );
+    let podman =
+        format!("podman --root {0}/root --runroot {0}/run --tmpdir {0}/tmp --storage-driver vfs", storage.display());
     fs::create_dir(&storage).unwrap();
     skep.ok(["save", "-o", ours.to_str().unwrap(), IMAGE]);
     sh(&format!("{podman} load -q -i {}", ours.display()));
@@ -163,7 +166,15 @@ fn a_round_trip_keeps_the_id_and_the_names() {
     let id = skep.ok(["images", "-q", "--no-trunc", "layered"]);
     for format in ["docker-archive", "oci-archive"] {
         let saved = skep.file(format);
-        skep.ok(["save", "--format", format, "-o", saved.to_str().unwrap(), "layered:1", "registry.example/meadow/layered:v2"]);
+        skep.ok([
+            "save",
+            "--format",
+            format,
+            "-o",
+            saved.to_str().unwrap(),
+            "layered:1",
+            "registry.example/meadow/layered:v2",
+        ]);
         let other = Skep::new();
         other.ok(["load", "-q", "-i", saved.to_str().unwrap()]);
         let shown = other.ok(["images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
@@ -283,7 +294,8 @@ fn special_files_attributes_and_capabilities_survive() {
 fn the_layers_of_an_image_never_change() {
     let skep = Skep::with_image();
     let before = tree(&skep.root().join("layers"));
-    let script = "echo x >> /etc/passwd; rm -r /home; chmod 700 /tmp; chown 5:5 /root; ln /bin/busybox /twin; mv /var /rav";
+    let script =
+        "echo x >> /etc/passwd; rm -r /home; chmod 700 /tmp; chown 5:5 /root; ln /bin/busybox /twin; mv /var /rav";
     skep.ok(["run", "--rm", IMAGE, "sh", "-c", script]);
     let id = skep.sleeper(&[]);
     skep.ok(["exec", &id, "sh", "-c", script]);

@@ -94,7 +94,8 @@ fn security_options() {
     assert_eq!(run("no-new-privileges", "grep NoNewPrivs /proc/self/status"), "NoNewPrivs:\t1\n");
     assert_eq!(run("seccomp=unconfined", "grep Seccomp: /proc/self/status"), "Seccomp:\t0\n");
     let profile = skep.file("profile.json");
-    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    let text =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
     fs::write(&profile, text).unwrap();
     let option = format!("seccomp={}", profile.display());
     assert!(run(&option, "mkdir /tmp/x 2>&1 || echo refused").contains("refused"));
@@ -129,10 +130,9 @@ fn no_descriptor_of_the_host_is_left_open() {
     let skep = Skep::with_image();
     let id = skep.sleeper(&[]);
     // `ls` itself holds the directory open, as number 3.
-    for output in [
-        skep.ok(["run", "--rm", IMAGE, "ls", "/proc/self/fd"]),
-        skep.ok(["exec", &id, "ls", "/proc/self/fd"]),
-    ] {
+    for output in
+        [skep.ok(["run", "--rm", IMAGE, "ls", "/proc/self/fd"]), skep.ok(["exec", &id, "ls", "/proc/self/fd"])]
+    {
         assert_eq!(output.lines().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
     }
     assert_eq!(fs::read_dir(format!("/proc/{}/fd", skep.pid(&id))).unwrap().count(), 3);
@@ -144,7 +144,9 @@ fn no_descriptor_of_the_host_is_left_open() {
 fn the_cgroup_is_the_root_of_what_can_be_seen() {
     let skep = Skep::with_image();
     let groups = skep.ok(["run", "--rm", "-m", "64m", IMAGE, "cat", "/proc/self/cgroup"]);
-    for line in groups.lines().filter(|line| line.contains("memory") || line.contains("pids") || line.starts_with("0::/")) {
+    for line in
+        groups.lines().filter(|line| line.contains("memory") || line.contains("pids") || line.starts_with("0::/"))
+    {
         assert!(line.ends_with(":/"), "{line}");
     }
 }
@@ -155,13 +157,20 @@ fn exec_joins_all_of_them_with_the_same_walls() {
     let id = skep.sleeper(&["--cap-drop", "ALL", "-m", "64m"]);
     let pid = skep.pid(&id).to_string();
     for name in ["mnt", "pid", "net", "ipc", "uts", "cgroup", "user"] {
-        assert_eq!(skep.ok(["exec", &id, "readlink", &format!("/proc/self/ns/{name}")]), namespace(&pid, name), "{name}");
+        assert_eq!(
+            skep.ok(["exec", &id, "readlink", &format!("/proc/self/ns/{name}")]),
+            namespace(&pid, name),
+            "{name}"
+        );
     }
     let status = skep.ok(["exec", &id, "grep", "-E", "CapEff|CapInh|Seccomp:", "/proc/self/status"]);
     assert_eq!(status, "CapInh:\t0000000000000000\nCapEff:\t0000000000000000\nSeccomp:\t2");
     let privileged = skep.ok(["exec", "--privileged", &id, "grep", "CapEff", "/proc/self/status"]);
     assert!(!privileged.ends_with("0000000000000000"), "{privileged}");
-    assert_eq!(skep.ok(["exec", "-u", "bee", "-w", "/tmp", "-e", "A=b", &id, "sh", "-c", "id -un; pwd; echo $A"]), "bee\n/tmp\nb");
+    assert_eq!(
+        skep.ok(["exec", "-u", "bee", "-w", "/tmp", "-e", "A=b", &id, "sh", "-c", "id -un; pwd; echo $A"]),
+        "bee\n/tmp\nb"
+    );
 }
 
 #[test]

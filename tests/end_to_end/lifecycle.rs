@@ -59,7 +59,16 @@ fn logs_keep_every_byte_line_and_stream() {
 #[test]
 fn logs_of_a_long_line_and_of_binary_are_whole() {
     let skep = Skep::with_image();
-    skep.ok(["run", "-d", "--name", "long", IMAGE, "sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo; echo end"]);
+    skep.ok([
+        "run",
+        "-d",
+        "--name",
+        "long",
+        IMAGE,
+        "sh",
+        "-c",
+        "head -c 300000 /dev/zero | tr '\\0' x; echo; echo end",
+    ]);
     skep.ok(["wait", "long"]);
     let lines = skep.ok(["logs", "long"]);
     let lengths: Vec<_> = lines.lines().map(str::len).collect();
@@ -111,7 +120,16 @@ fn attach_sees_output_and_gives_input() {
 #[test]
 fn kill_stop_wait_and_restart() {
     let skep = Skep::with_image();
-    let id = skep.ok(["run", "-d", "--name", "worker", IMAGE, "sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done"]);
+    let id = skep.ok([
+        "run",
+        "-d",
+        "--name",
+        "worker",
+        IMAGE,
+        "sh",
+        "-c",
+        "trap 'exit 4' USR1; while :; do sleep 0.05; done",
+    ]);
     std::thread::sleep(Duration::from_millis(300));
     skep.ok(["kill", "-s", "USR1", "worker"]);
     assert_eq!(skep.ok(["wait", "worker"]), "4");
@@ -191,7 +209,8 @@ fn rename_frees_the_old_name() {
 #[test]
 fn inspect_has_dockers_shape() {
     let skep = Skep::with_image();
-    let options = ["--name", "seen", "-e", "A=b", "-w", "/tmp", "-m", "64m", "--hostname", "hive", "-v", "/tmp:/mnt:ro"];
+    let options =
+        ["--name", "seen", "-e", "A=b", "-w", "/tmp", "-m", "64m", "--hostname", "hive", "-v", "/tmp:/mnt:ro"];
     let id = skep.sleeper(&options);
     let json = skep.json("seen");
     assert_eq!(json["Id"], id.as_str());

@@ -28,7 +28,8 @@ fn enough_memory_is_enough() {
 #[test]
 fn limits_are_in_the_kernel_as_given() {
     let skep = Skep::with_image();
-    let options = ["-m", "64m", "--memory-reservation", "32m", "--pids-limit", "20", "--cpus", "0.5", "--cpu-shares", "512"];
+    let options =
+        ["-m", "64m", "--memory-reservation", "32m", "--pids-limit", "20", "--cpus", "0.5", "--cpu-shares", "512"];
     let id = skep.sleeper(&[&options[..], &["--cpuset-cpus", "0"]].concat());
     let group = |controller: &str, file: &str| {
         let v1 = format!("/sys/fs/cgroup/{controller}/skep/{id}/{file}");

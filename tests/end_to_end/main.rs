@@ -4,6 +4,7 @@
 //! leaves a mount, a cgroup, a process or a file behind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown only when a test fails, or says what it skipped")]
 
 mod crash;
 mod exit_codes;

@@ -250,7 +250,10 @@ fn devices() {
     for node in ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "fd", "stdin", "shm", "pts", "mqueue"] {
         assert!(nodes.lines().any(|line| line == node), "`{node}` is missing: {nodes}");
     }
-    assert_eq!(run(&skep, &[], "echo x > /dev/null; head -c 3 /dev/zero | wc -c; ls /dev/loop-control 2>&1"), "3\nls: /dev/loop-control: No such file or directory");
+    assert_eq!(
+        run(&skep, &[], "echo x > /dev/null; head -c 3 /dev/zero | wc -c; ls /dev/loop-control 2>&1"),
+        "3\nls: /dev/loop-control: No such file or directory"
+    );
     assert_eq!(run(&skep, &["--device", "/dev/zero:/dev/nil"], "head -c 4 /dev/nil | wc -c"), "4");
     let denied = run(&skep, &[], "mknod /tmp/mem c 1 1 2>&1 && head -c 1 /tmp/mem 2>&1 || echo denied");
     assert!(denied.contains("denied"), "{denied}");
@@ -261,7 +264,11 @@ fn privileged_sees_devices_and_all_capabilities() {
     let skep = Skep::with_image();
     assert!(run(&skep, &["--privileged"], "ls /dev").lines().count() > 20);
     let here = std::fs::read_link("/proc/self/ns/user").unwrap().display().to_string();
-    assert_eq!(run(&skep, &["--privileged"], "readlink /proc/self/ns/user"), here, "--privileged implies --userns=host");
+    assert_eq!(
+        run(&skep, &["--privileged"], "readlink /proc/self/ns/user"),
+        here,
+        "--privileged implies --userns=host"
+    );
     let status = run(&skep, &["--privileged"], "grep -E 'CapEff|Seccomp:' /proc/self/status");
     assert!(status.contains("Seccomp:\t0"), "{status}");
     assert_eq!(run(&skep, &["--privileged"], "mkdir /tmp/m && mount -t tmpfs none /tmp/m && echo mounted"), "mounted");
@@ -298,7 +305,10 @@ fn platform_must_fit_the_image() {
 fn images_that_need_no_loading() {
     let skep = Skep::new();
     let tree = skep.file("tree");
-    sh(&format!("mkdir -p {0}/bin && cp /bin/busybox {0}/bin/ && {0}/bin/busybox --install -s {0}/bin", tree.display()));
+    sh(&format!(
+        "mkdir -p {0}/bin && cp /bin/busybox {0}/bin/ && {0}/bin/busybox --install -s {0}/bin",
+        tree.display()
+    ));
     sh(&format!("cd {}/bin && for f in *; do [ -L $f ] && ln -sfn busybox $f; done; true", tree.display()));
     let reference = format!("rootfs:{}", tree.display());
     assert_eq!(skep.ok(["run", "--rm", &reference, "sh", "-c", "echo x > /new; ls / | grep -c new"]), "1");

@@ -138,12 +138,6 @@ impl Archive {
         self
     }
 
-    /// One more layer from bytes as they are: a foreign tar, a compressed or broken one.
-    pub(crate) fn layer_bytes(mut self, bytes: Vec<u8>) -> Self {
-        self.layers.push(bytes);
-        self
-    }
-
     /// The `config` object of the image: `Cmd`, `Env`, `User` ...
     pub(crate) fn config(mut self, config: Value) -> Self {
         self.config = config;

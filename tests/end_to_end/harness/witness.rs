@@ -6,18 +6,12 @@ use std::time::{Duration, Instant};
 
 /// Asks again until it answers, for at most ten seconds: the kernel and the monitors finish in their own time.
 #[track_caller]
-pub(crate) fn retry<T, E: std::fmt::Display>(question: impl FnMut() -> Result<T, E>) -> T {
-    retry_for(Duration::from_secs(10), question)
-}
-
-/// The same with another patience.
-#[track_caller]
-pub(crate) fn retry_for<T, E: std::fmt::Display>(patience: Duration, mut question: impl FnMut() -> Result<T, E>) -> T {
+pub(crate) fn retry<T, E: std::fmt::Display>(mut question: impl FnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
         match question() {
             Ok(answer) => return answer,
-            Err(reason) if start.elapsed() > patience => panic!("{reason}"),
+            Err(reason) if start.elapsed() > Duration::from_secs(10) => panic!("{reason}"),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
