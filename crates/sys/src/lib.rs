@@ -14,5 +14,6 @@ pub mod network;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod terminal;
 
 mod call;

@@ -58,7 +58,9 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
     let mut arguments: libc::clone_args = unsafe { core::mem::zeroed() };
     arguments.flags = flags | libc::CLONE_PIDFD as u64;
     arguments.pidfd = &raw mut descriptor as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    // A sibling inherits what its parent has.
+    let sibling = flags & libc::CLONE_PARENT as u64 != 0;
+    arguments.exit_signal = if sibling { 0 } else { libc::SIGCHLD as u64 };
     if let Some(cgroup) = cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
@@ -136,6 +138,16 @@ pub fn exit(code: i32) -> ! {
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: only flags of descriptors change; none is closed here.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on, whoever owns it: only for a process that uses none of them any more.
+///
+/// # Errors
+/// The kernel is older than 5.9.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: closing is memory safe; what still owns a closed number gets EBADF, or a file opened later, which the
+    // contract above excludes.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
 /// Where this process stands, as the kernel writes it: not with a `/` in front if it is outside the root directory.

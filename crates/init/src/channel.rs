@@ -1,0 +1,153 @@
+//! What parent and child say to each other, over one SOCK_SEQPACKET pair.
+//!
+//! ```text
+//!   parent                                           child
+//!     | clone3 ---------------------------------------> joins cgroups, makes namespaces
+//!     | writes the id maps                               |
+//!     | -- MAPPED (only with a user namespace) --------> becomes the namespace's root, makes detached mounts
+//!     | mounts the root file system, /dev, binds         |
+//!     | -- MOUNT + descriptor (one each, in order) ----> enters the root, attaches them
+//!     |                                                  |
+//!     | <------------- READY + descriptor of the master -- only if the plan has a terminal
+//!     | -- START --------------------------------------> loads the filter, execve
+//!     | <------------------------- FAILED(step, errno) -- at any moment, and the child ends
+//!     | <------------------------------------ end of file -- its end closed by exec: the program runs
+//! ```
+//! Each side finds out that the other died by the end of file. The parent never waits for a message but READY and the end,
+//! so that both work at the same time; what it sends early waits in the socket.
+//!
+//! A message is eight bytes, `{tag or step: u32, errno: i32}`, and at most one descriptor.
+
+use core::mem::MaybeUninit;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, IoSlice, IoSliceMut, Result};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+
+/// One message. Steps are numbered from 0, tags from the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// To the child: its id maps are written.
+    Mapped,
+    /// To the child: a detached mount comes with this.
+    Mount,
+    /// To the child: execute the program.
+    Start,
+    /// To the parent: all is prepared; the master of the terminal comes with this.
+    Ready,
+    /// To the parent: the number of a process, with its handle (see [`crate::join`]).
+    Process(i32),
+    /// To the parent: a step failed, and the child ends.
+    Failed {
+        /// Its index in the list of steps.
+        step: u32,
+        /// Why.
+        errno: i32,
+    },
+}
+
+const MAPPED: u32 = u32::MAX;
+const MOUNT: u32 = u32::MAX - 1;
+const START: u32 = u32::MAX - 2;
+const READY: u32 = u32::MAX - 3;
+const PROCESS: u32 = u32::MAX - 4;
+const LENGTH: usize = 8;
+
+impl Message {
+    fn encode(self) -> [u8; LENGTH] {
+        let (tag, number) = match self {
+            Self::Mapped => (MAPPED, 0),
+            Self::Mount => (MOUNT, 0),
+            Self::Start => (START, 0),
+            Self::Ready => (READY, 0),
+            Self::Process(pid) => (PROCESS, pid),
+            Self::Failed { step, errno } => (step, errno),
+        };
+        let (tag, number) = (tag.to_ne_bytes(), number.to_ne_bytes());
+        [tag[0], tag[1], tag[2], tag[3], number[0], number[1], number[2], number[3]]
+    }
+
+    fn decode(bytes: [u8; LENGTH]) -> Self {
+        let tag = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        match tag {
+            MAPPED => Self::Mapped,
+            MOUNT => Self::Mount,
+            START => Self::Start,
+            READY => Self::Ready,
+            PROCESS => Self::Process(number),
+            step => Self::Failed { step, errno: number },
+        }
+    }
+}
+
+/// Sends a message, perhaps with a descriptor. Never raises SIGPIPE.
+///
+/// # Errors
+/// EPIPE or ECONNRESET when the other side is gone.
+pub fn send(channel: impl AsFd, message: Message, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+    let bytes = message.encode();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(|descriptor| [descriptor]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    retry(|| rustix::net::sendmsg(&channel, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)).map(drop)
+}
+
+/// Waits for a message. None: the other side has closed its end.
+///
+/// # Errors
+/// The kernel's, or EBADMSG for what is no message of ours.
+pub fn receive(channel: impl AsFd) -> Result<Option<(Message, Option<OwnedFd>)>> {
+    let mut bytes = [0; LENGTH];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = retry(|| {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        rustix::net::recvmsg(&channel, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    });
+    let length = match received {
+        Ok(received) => received.bytes,
+        // The other side died with messages of ours unread.
+        Err(Errno::CONNRESET) => 0,
+        Err(errno) => return Err(errno),
+    };
+    let mut descriptor = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+            descriptor = descriptors.next();
+        }
+    }
+    match length {
+        0 => Ok(None),
+        LENGTH => Ok(Some((Message::decode(bytes), descriptor))),
+        _ => Err(Errno::BADMSG),
+    }
+}
+
+/// A signal without a handler that ends the process does not interrupt; others may.
+fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        let failed = Message::Failed { step: 7, errno: 2 };
+        for message in [Message::Mapped, Message::Mount, Message::Start, Message::Ready, Message::Process(42), failed] {
+            assert_eq!(Message::decode(message.encode()), message);
+        }
+    }
+}

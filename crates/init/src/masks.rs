@@ -1,0 +1,44 @@
+//! What covers a masked path: an inode that nobody in the container can replace.
+//!
+//! Runtimes that cover with the container's own `/dev/null` can be made to cover with something else (CVE-2025-31133). Here
+//! one tiny read-only tmpfs, never attached as such, holds an empty file and an empty directory; each masked path
+//! gets a mount of one of the two.
+
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode};
+use rustix::io::{Errno, Result};
+use rustix::mount::MountAttrFlags;
+use sys::mount::Attributes;
+
+use crate::step::FileSystem;
+use crate::{inside, mounts};
+
+const FILE: &CStr = c"file";
+const DIRECTORY: &CStr = c"directory";
+
+/// The tmpfs with both.
+pub(crate) fn make() -> Result<OwnedFd> {
+    let closed = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NOATIME;
+    let options = b"mode\x000755\0nr_inodes\08\0size\04096\0";
+    let mask = mounts::make(FileSystem { kind: c"tmpfs", options, attributes: closed.bits() })?;
+    rustix::fs::mknodat(&mask, FILE, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)?;
+    rustix::fs::mkdirat(&mask, DIRECTORY, Mode::from_raw_mode(0o555))?;
+    sys::mount::set_attributes(mask.as_fd(), Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() })?;
+    Ok(mask)
+}
+
+/// Covers a path. One that is not there needs no cover.
+pub(crate) fn cover(root: BorrowedFd<'_>, mask: &OwnedFd, path: &CStr) -> Result<()> {
+    let point = match inside::look_up(root, path, false) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        found => found?,
+    };
+    let directory = FileType::from_raw_mode(rustix::fs::fstat(&point)?.st_mode) == FileType::Directory;
+    let cover = mounts::copy_entry(mask, if directory { DIRECTORY } else { FILE })?;
+    mounts::attach_at(cover, point)
+}

@@ -1,0 +1,115 @@
+//! Making file systems and putting mounts where they belong.
+
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode};
+use rustix::io::{Errno, Result};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
+use sys::mount::Attributes;
+
+use crate::channel;
+use crate::inside;
+use crate::step::{FileSystem, Missing, Target, pairs, strings};
+
+/// A detached mount of a new file system.
+pub(crate) fn make(file_system: FileSystem<'_>) -> Result<OwnedFd> {
+    let context = rustix::mount::fsopen(file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in pairs(file_system.options) {
+        if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(&context, name)?;
+        } else {
+            rustix::mount::fsconfig_set_string(&context, name, value)?;
+        }
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::from_bits_retain(file_system.attributes);
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Nothing that is mounted here from now on is seen outside, nor the other way round.
+pub(crate) fn isolate() -> Result<()> {
+    rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+}
+
+/// Makes the mount the root directory, and takes the old tree away. With "." twice the old root comes to lie on the
+/// new one, and is detached from there: no directory for it is needed.
+pub(crate) fn enter(root: &OwnedFd) -> Result<()> {
+    rustix::mount::move_mount(root, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    rustix::process::fchdir(root)?;
+    rustix::process::pivot_root(c".", c".")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
+}
+
+/// Attaches a detached mount at an open mount point.
+pub(crate) fn attach_at(mount: impl AsFd, point: impl AsFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", point, c"", flags)
+}
+
+/// Attaches a detached mount inside the root.
+pub(crate) fn attach(root: BorrowedFd<'_>, mount: &OwnedFd, target: Target<'_>) -> Result<()> {
+    attach_at(mount, inside::look_up_or_make(root, target)?)
+}
+
+/// Takes one mount for each name from the parent, and attaches it at that name below `directory`.
+pub(crate) fn attach_cgroups(
+    channel: BorrowedFd<'_>,
+    directory: &OwnedFd,
+    names: &[u8],
+    links: &[u8],
+    attributes: Attributes,
+) -> Result<()> {
+    for name in strings(names) {
+        let mount = receive(channel)?;
+        rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755))?;
+        rustix::mount::move_mount(&mount, c"", directory, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    }
+    for (name, points_to) in pairs(links) {
+        rustix::fs::symlinkat(points_to, directory, name)?;
+    }
+    if attributes.is_empty() { Ok(()) } else { sys::mount::set_attributes(directory.as_fd(), attributes) }
+}
+
+/// Takes the next mount from the parent.
+pub(crate) fn receive(channel: BorrowedFd<'_>) -> Result<OwnedFd> {
+    match channel::receive(channel)? {
+        Some((channel::Message::Mount, Some(mount))) => Ok(mount),
+        Some(_) => Err(Errno::BADMSG),
+        None => Err(Errno::OWNERDEAD),
+    }
+}
+
+/// A second, detached mount of what is open as `point`, with what is mounted below it.
+pub(crate) fn copy_tree(point: impl AsFd) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(point, c"", flags)
+}
+
+/// A second, detached mount of one entry of a mount.
+pub(crate) fn copy_entry(mount: impl AsFd, name: &CStr) -> Result<OwnedFd> {
+    rustix::mount::open_tree(mount, name, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+}
+
+/// Makes a path read-only for all that comes through this root. A path that is not there needs no protection.
+pub(crate) fn protect(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    let point = match inside::look_up(root, path, false) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        found => found?,
+    };
+    let copy = copy_tree(&point)?;
+    let read_only = Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() };
+    sys::mount::set_attributes_recursive(copy.as_fd(), read_only)?;
+    attach_at(copy, point)
+}
+
+/// Makes a directory inside the root, and those above it.
+pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    inside::look_up_or_make(root, Target { path, missing: Missing::Directory, strict: false }).map(drop)
+}

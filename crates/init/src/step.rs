@@ -1,0 +1,247 @@
+//! The steps of a plan, as the child walks them: borrowed, flat, each one or two system calls.
+//!
+//! Lists of strings are one run of bytes in which every string ends with a zero, so that none needs an array of pointers
+//! of its own. Mounts in the making live in numbered slots (see [`SLOTS`]).
+
+use core::ffi::CStr;
+
+use rustix::fd::BorrowedFd;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::Gid;
+use sys::mount::Attributes;
+use sys::process::StringList;
+use sys::seccomp::Instruction;
+
+/// How many detached mounts the child can hold at once.
+pub const SLOTS: usize = 48;
+
+/// One thing that the child does.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// Writes "0" to each of these open files: v1's `tasks`, or v2's `cgroup.procs`.
+    JoinCgroups(&'a [BorrowedFd<'a>]),
+    /// Leaves the namespaces of these `CLONE_NEW*` kinds for new ones.
+    NewNamespaces(u32),
+    /// Cuts this mount namespace off from the one it was copied from.
+    IsolateMounts,
+    /// Sets the interface `lo` up.
+    RaiseLoopback,
+    /// Sets the host name.
+    SetHostName(&'a [u8]),
+    /// Sets the NIS domain name.
+    SetDomainName(&'a [u8]),
+    /// Waits until the parent has written the id maps.
+    AwaitMapping,
+    /// Takes user and group 0 of the user namespace.
+    BecomeRoot,
+    /// Makes a detached file system.
+    MakeFileSystem {
+        /// Where to keep it.
+        slot: u8,
+        /// What it is.
+        file_system: FileSystem<'a>,
+    },
+    /// Makes the inodes that cover masked paths.
+    MakeMask {
+        /// Where to keep them.
+        slot: u8,
+    },
+    /// Takes the next detached mount from the parent.
+    ReceiveMount {
+        /// Where to keep it.
+        slot: u8,
+    },
+    /// Makes the mount of the slot this process's root, and leaves the host's tree.
+    EnterRoot {
+        /// Which mount.
+        slot: u8,
+    },
+    /// Takes what is `/` here for the container's root: in a process that joined it.
+    AdoptRoot,
+    /// Attaches a mount inside the root; makes the mount point if it is missing. The slot keeps its descriptor.
+    Attach {
+        /// Which mount.
+        slot: u8,
+        /// Where.
+        target: Target<'a>,
+    },
+    /// Takes one mount for each name from the parent and attaches it at that name below the mount of the slot.
+    AttachCgroups {
+        /// The file system that gets a directory for each.
+        slot: u8,
+        /// The names.
+        names: &'a [u8],
+        /// Pairs `name`, `what it points to`: links beside them.
+        links: &'a [u8],
+        /// Attributes that the file system gets at last.
+        attributes: Attributes,
+    },
+    /// Writes a kernel setting through the proc file system of the slot.
+    SetKernelSetting {
+        /// The proc file system.
+        slot: u8,
+        /// Below its root, `sys/net/...`.
+        path: &'a CStr,
+        /// What to write.
+        value: &'a [u8],
+    },
+    /// Covers a path; one that does not exist is left out.
+    MaskPath {
+        /// The slot of the mask.
+        slot: u8,
+        /// Inside the root.
+        path: &'a CStr,
+    },
+    /// Makes a path read-only; one that does not exist is left out.
+    ProtectPath(&'a CStr),
+    /// Makes a directory and those above it, as far as they are missing.
+    MakeDirectory(&'a CStr),
+    /// Changes the attributes of the root mount.
+    SetRootAttributes(Attributes),
+    /// Becomes the leader of a session.
+    NewSession,
+    /// Opens a terminal in the devpts of the slot, or in the root's own, and makes it the session's and the
+    /// descriptors 0 to 2.
+    OpenTerminal(Terminal),
+    /// Makes these the descriptors 0 to 2.
+    SetStreams([BorrowedFd<'a>; 3]),
+    /// Goes to the working directory.
+    ChangeDirectory(&'a CStr),
+    /// Sets a resource limit.
+    SetLimit {
+        /// Which.
+        resource: Resource,
+        /// Soft and hard.
+        limit: Rlimit,
+    },
+    /// Sets the file mode mask.
+    SetFileModeMask(u32),
+    /// Becomes the final user.
+    SetCredentials(Credentials<'a>),
+    /// Programs cannot gain privileges from now on.
+    ForbidNewPrivileges,
+    /// Tells the parent that all is ready, with the master of the terminal.
+    ReportReady,
+    /// Waits until the parent lets go.
+    AwaitStart,
+    /// Marks all descriptors but 0 to 2 to be closed.
+    CloseDescriptors,
+    /// Loads a system call filter.
+    LoadFilter {
+        /// The program.
+        program: &'a [Instruction],
+        /// `SECCOMP_FILTER_FLAG_*`.
+        flags: u32,
+    },
+    /// Splits: this process stays as PID 1, which forwards and reaps; the child goes on.
+    Supervise(Credentials<'a>),
+    /// Executes the program.
+    Execute(Program<'a>),
+}
+
+/// A file system to make with fsopen.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSystem<'a> {
+    /// Its type.
+    pub kind: &'a CStr,
+    /// Pairs `name`, `value`; an empty value is a flag.
+    pub options: &'a [u8],
+    /// `MOUNT_ATTR_*` of the mount.
+    pub attributes: u32,
+}
+
+/// Where a mount goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Inside the root.
+    pub path: &'a CStr,
+    /// What is made if nothing is there.
+    pub missing: Missing,
+    /// No symbolic link on the way: for the places that the kernel's own file systems go to.
+    pub strict: bool,
+}
+
+/// What a missing mount point becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A directory.
+    Directory,
+    /// An empty file.
+    File,
+}
+
+/// A terminal to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// The devpts; none: the one that is attached at `/dev/pts`, if it is one.
+    pub slot: Option<u8>,
+    /// Also attach it at `/dev/console`.
+    pub console: bool,
+    /// Who owns it.
+    pub owner: u32,
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// Who a process is.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials<'a> {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups.
+    pub groups: &'a [Gid],
+    /// Capabilities, as the kernel's bits: what exec can ever give.
+    pub bounding: u64,
+    /// What it has and may use.
+    pub permitted: u64,
+    /// What it uses.
+    pub effective: u64,
+    /// What a program with file capabilities inherits.
+    pub inheritable: u64,
+    /// What any program inherits.
+    pub ambient: u64,
+    /// What is kept beyond that until exec takes it: to load a filter without no_new_privs.
+    pub until_exec: u64,
+}
+
+/// A program to execute.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Paths to try in turn.
+    pub candidates: &'a [u8],
+    /// Its arguments, from its name on.
+    pub arguments: StringList<'a>,
+    /// Its environment.
+    pub environment: StringList<'a>,
+}
+
+/// The strings of a run of bytes; what follows the last zero is left out.
+pub(crate) fn strings(mut bytes: &[u8]) -> impl Iterator<Item = &CStr> {
+    core::iter::from_fn(move || {
+        let text = CStr::from_bytes_until_nul(bytes).ok()?;
+        bytes = bytes.get(text.to_bytes_with_nul().len()..)?;
+        Some(text)
+    })
+}
+
+/// The strings of a run of bytes, two by two.
+pub(crate) fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&CStr, &CStr)> {
+    let mut strings = strings(bytes);
+    core::iter::from_fn(move || Some((strings.next()?, strings.next()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_bytes_are_strings() {
+        assert!(strings(b"a\0bc\0").eq([c"a", c"bc"]));
+        assert!(pairs(b"mode\x00755\0flag\0\0").eq([(c"mode", c"755"), (c"flag", c"")]));
+        assert_eq!(strings(b"").count(), 0);
+    }
+}

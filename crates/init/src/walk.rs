@@ -1,0 +1,189 @@
+//! The walk: one arm for each kind of step.
+
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, Result};
+use rustix::process::DumpableBehavior;
+use rustix::thread::UnshareFlags;
+use sys::signal::{self, Set};
+
+use crate::channel::{self, Message};
+use crate::step::{SLOTS, Step};
+use crate::{credentials, inside, masks, mounts, program, reaper, terminal};
+
+/// Walks the steps in a process that was just cloned. Ends in the program, or in a report and the end of the process.
+pub fn run(steps: &[Step<'_>], channel: BorrowedFd<'_>) -> ! {
+    let mut child = Child { channel, slots: [const { None }; SLOTS], root: None, master: None };
+    let (step, errno) = match child.prepare() {
+        Err(errno) => (0, errno),
+        Ok(()) => child.walk(steps),
+    };
+    // Nobody is left to tell if this fails.
+    let _ = channel::send(channel, Message::Failed { step, errno: errno.raw_os_error() }, None);
+    sys::process::exit(125)
+}
+
+/// What the child holds on its way.
+struct Child<'a> {
+    channel: BorrowedFd<'a>,
+    slots: [Option<OwnedFd>; SLOTS],
+    root: Option<OwnedFd>,
+    master: Option<OwnedFd>,
+}
+
+impl Child<'_> {
+    /// Away with what the caller had set for itself. Until exec nobody may look into this process: it is still the
+    /// engine's image.
+    fn prepare(&self) -> Result<()> {
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        signal::reset_actions();
+        signal::set_mask(Set::EMPTY)?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        Ok(())
+    }
+
+    /// The first step that fails, and why; the last step never returns otherwise.
+    fn walk(&mut self, steps: &[Step<'_>]) -> (u32, Errno) {
+        let mut number = 0;
+        for step in steps {
+            if let Err(errno) = self.take(step) {
+                return (number, errno);
+            }
+            number += 1;
+        }
+        (number, Errno::NOSYS)
+    }
+
+    fn take(&mut self, step: &Step<'_>) -> Result<()> {
+        match *step {
+            Step::JoinCgroups(files) => join_cgroups(files),
+            Step::NewNamespaces(kinds) => sys::namespace::unshare(UnshareFlags::from_bits_retain(kinds)),
+            Step::IsolateMounts => mounts::isolate(),
+            Step::RaiseLoopback => raise_loopback(),
+            Step::SetHostName(name) => rustix::system::sethostname(name),
+            Step::SetDomainName(name) => rustix::system::setdomainname(name),
+            Step::AwaitMapping => self.await_message(Message::Mapped),
+            Step::BecomeRoot => credentials::become_root(),
+            Step::MakeFileSystem { slot, file_system } => mounts::make(file_system).and_then(|made| self.keep(slot, made)),
+            Step::MakeMask { slot } => masks::make().and_then(|mask| self.keep(slot, mask)),
+            Step::ReceiveMount { slot } => mounts::receive(self.channel).and_then(|mount| self.keep(slot, mount)),
+            Step::EnterRoot { slot } => self.enter_root(slot),
+            Step::AdoptRoot => self.adopt_root(),
+            Step::Attach { slot, target } => mounts::attach(self.root()?, self.slot(slot)?, target),
+            Step::AttachCgroups { slot, names, links, attributes } => {
+                mounts::attach_cgroups(self.channel, self.slot(slot)?, names, links, attributes)
+            }
+            Step::SetKernelSetting { slot, path, value } => set_kernel_setting(self.slot(slot)?, path, value),
+            Step::MaskPath { slot, path } => masks::cover(self.root()?, self.slot(slot)?, path),
+            Step::ProtectPath(path) => mounts::protect(self.root()?, path),
+            Step::MakeDirectory(path) => mounts::make_directory(self.root()?, path),
+            Step::SetRootAttributes(attributes) => sys::mount::set_attributes(self.root()?, attributes),
+            Step::NewSession => rustix::process::setsid().map(drop),
+            Step::OpenTerminal(ref terminal) => self.open_terminal(terminal),
+            Step::SetStreams(streams) => set_streams(streams),
+            Step::ChangeDirectory(path) => self.change_directory(path),
+            Step::SetLimit { resource, limit } => rustix::process::setrlimit(resource, limit),
+            Step::SetFileModeMask(mask) => {
+                rustix::process::umask(Mode::from_raw_mode(mask));
+                Ok(())
+            }
+            Step::SetCredentials(ref credentials) => credentials::assume(credentials),
+            Step::ForbidNewPrivileges => rustix::thread::set_no_new_privs(true),
+            Step::ReportReady => self.report_ready(),
+            Step::AwaitStart => self.await_message(Message::Start),
+            Step::CloseDescriptors => sys::process::close_on_exec_from(3),
+            Step::LoadFilter { program, flags } => sys::seccomp::load(program, flags),
+            Step::Supervise(ref credentials) => reaper::supervise(credentials),
+            Step::Execute(ref program) => Err(program::execute(program)),
+        }
+    }
+
+    fn slot(&self, number: u8) -> Result<&OwnedFd> {
+        self.slots.get(usize::from(number)).and_then(Option::as_ref).ok_or(Errno::BADF)
+    }
+
+    fn keep(&mut self, number: u8, mount: OwnedFd) -> Result<()> {
+        *self.slots.get_mut(usize::from(number)).ok_or(Errno::BADF)? = Some(mount);
+        Ok(())
+    }
+
+    fn root(&self) -> Result<BorrowedFd<'_>> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    fn adopt_root(&mut self) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.root = Some(rustix::fs::open(c"/", flags, Mode::empty())?);
+        Ok(())
+    }
+
+    fn enter_root(&mut self, slot: u8) -> Result<()> {
+        let root = self.slots.get_mut(usize::from(slot)).and_then(Option::take).ok_or(Errno::BADF)?;
+        mounts::enter(&root)?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn await_message(&self, expected: Message) -> Result<()> {
+        match channel::receive(self.channel)? {
+            Some((message, None)) if message == expected => Ok(()),
+            Some(_) => Err(Errno::BADMSG),
+            None => Err(Errno::OWNERDEAD),
+        }
+    }
+
+    fn open_terminal(&mut self, terminal: &crate::step::Terminal) -> Result<()> {
+        let devpts = terminal.slot.map(|slot| self.slot(slot)).transpose()?;
+        self.master = Some(terminal::open(self.root()?, devpts, terminal)?);
+        Ok(())
+    }
+
+    /// Resolved inside the root, and looked at from the outcome too: a working directory outside the root was an
+    /// escape (CVE-2024-21626).
+    fn change_directory(&self, path: &CStr) -> Result<()> {
+        let directory = inside::look_up_directory(self.root()?, path)?;
+        rustix::process::fchdir(&directory)?;
+        let mut buffer = [0; 4096];
+        match sys::process::current_directory(&mut buffer) {
+            Ok(place) if place.first() == Some(&b'/') => Ok(()),
+            // Deeper than a path can say is still inside.
+            Err(Errno::RANGE | Errno::NAMETOOLONG) => Ok(()),
+            _ => Err(Errno::XDEV),
+        }
+    }
+
+    fn report_ready(&mut self) -> Result<()> {
+        let master = self.master.take();
+        channel::send(self.channel, Message::Ready, master.as_ref().map(AsFd::as_fd))
+    }
+}
+
+/// v1 groups take the number of a thread, and "0" for the one that writes.
+fn join_cgroups(files: &[BorrowedFd<'_>]) -> Result<()> {
+    files.iter().try_for_each(|file| rustix::io::write(file, b"0").map(drop))
+}
+
+fn raise_loopback() -> Result<()> {
+    let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
+    let socket = rustix::net::socket_with(family, kind, rustix::net::SocketFlags::CLOEXEC, None)?;
+    sys::network::bring_up(socket.as_fd(), c"lo")
+}
+
+/// Through the container's own proc file system, by descriptor, before anything else can be mounted over it.
+fn set_kernel_setting(proc: &OwnedFd, path: &CStr, value: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let file = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve)?;
+    rustix::io::write(file, value).map(drop)
+}
+
+/// Makes these the descriptors 0 to 2. Each is first moved out of the way of the others.
+pub(crate) fn set_streams(streams: [BorrowedFd<'_>; 3]) -> Result<()> {
+    let [input, output, error] = streams.map(|stream| rustix::io::fcntl_dupfd_cloexec(stream, 3));
+    let (input, output, error) = (input?, output?, error?);
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(error)
+}
