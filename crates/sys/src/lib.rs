@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod bpf;
+pub mod descriptors;
 pub mod idmap;
 pub mod lock;
 pub mod memory;
