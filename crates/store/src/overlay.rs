@@ -111,6 +111,19 @@ impl Overlay {
             .with_context(|| format!("mount the root file system of `{}`", self.writable.display()))
     }
 
+    /// The base as one read-only tree, without the writable layer.
+    ///
+    /// # Errors
+    /// As [`Overlay::mount`].
+    pub fn open_base(&self) -> Result<OwnedFd> {
+        let mut views = Views::open(&self.lower, None, self.way)?;
+        if views.lower.len() == 1 {
+            return Ok(views.lower.remove(0));
+        }
+        let stack = Stack { views: views.mounts, lower: views.lower, upper: None, writable: None };
+        stack.mount(None, self.way).context("mount the base")
+    }
+
     /// The contents of a regular file of the merged tree, or `None` if there is no such file. Cheap: usually no
     /// mount is needed. Symbolic links are followed inside the tree only; FIFOs and devices are never opened.
     ///

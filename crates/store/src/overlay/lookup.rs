@@ -106,12 +106,7 @@ fn ask_parents(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<Answer> 
 
 fn is_opaque(root: BorrowedFd<'_>, directory: &Path) -> rustix::io::Result<bool> {
     let opened = open_plain(root, directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut value = [0_u8; 1];
-    match rustix::fs::fgetxattr(&opened, "trusted.overlay.opaque", &mut value) {
-        Ok(length) => Ok(length == 1 && value[0] == b'y'),
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
-        Err(errno) => Err(errno),
-    }
+    crate::tarball::is_opaque(opened.as_fd())
 }
 
 /// Opens a path of a layer in which no component but the last may be a link, and that one is not followed.

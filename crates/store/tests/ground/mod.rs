@@ -92,7 +92,7 @@ impl UserNamespace {
             .output()
             .unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }
 
@@ -107,7 +107,7 @@ impl Drop for UserNamespace {
 pub fn shell(directory: impl AsRef<Path>, line: &str) -> String {
     let output = Command::new("sh").args(["-ec", line]).current_dir(directory).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// Marks a directory as overlayfs does one that hides those below it.
