@@ -1,3 +1,27 @@
-//! Automation: benchmarks, release, generated files.
+//! Automation: `cargo xtask bench` measures skep against the kernel's floor and its peers.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for a person at a terminal")]
+
+mod bench;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask bench [SECTION...] [--rounds N] [--skep PATH] [--keep]
+
+sections (default: all): run exec version crowd memory ps load
+  --rounds N   pairs of each timing (default 25)
+  --skep PATH  the binary to measure (default target/skep, made by `make build`)
+  --keep       leave the working directory in place";
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("bench") => bench::run(&bench::Options::parse(arguments)?),
+        Some("--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
