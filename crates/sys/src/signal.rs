@@ -43,10 +43,22 @@ impl Set {
 /// # Errors
 /// None that is known.
 pub fn set_mask(set: Set) -> Result<Set> {
+    change_mask(libc::SIG_SETMASK, set)
+}
+
+/// Blocks the signals of `set` beside those that are blocked, which are returned.
+///
+/// # Errors
+/// None that is known.
+pub fn add_to_mask(set: Set) -> Result<Set> {
+    change_mask(libc::SIG_BLOCK, set)
+}
+
+fn change_mask(how: libc::c_int, set: Set) -> Result<Set> {
     let mut before = 0_u64;
     // SAFETY: both sets are eight bytes, which is the size given, and outlive the call.
     check(unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const set.0, &raw mut before, size_of::<u64>())
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set.0, &raw mut before, size_of::<u64>())
     })?;
     Ok(Set(before))
 }
