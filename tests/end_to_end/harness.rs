@@ -175,12 +175,16 @@ impl Skep {
             let removed = self.run(["rm", "-f", id]);
             assert_eq!(removed.code, 0, "{removed:#?}");
         }
+        // Also sweeps what killed commands left, when there was no container to remove.
+        self.run(["container", "prune", "-f"]);
         let left = witness::leftovers(&self.directory, &self.seen.lock().unwrap());
         assert!(left.is_empty(), "left behind: {left:#?}");
-        for directory in ["containers", "names", "ids", "trash", "leases"] {
+        let below_root = ["containers", "names", "ids", "trash", "leases"].map(|name| self.root().join(name));
+        for directory in below_root.iter().chain([&self.run_root()]) {
             retry(|| {
-                let names = entries(&self.root().join(directory));
-                names.is_empty().then_some(()).ok_or(format!("`{directory}` still holds {names:?}"))
+                let names = entries(directory);
+                let message = || format!("`{}` still holds {names:?}", directory.display());
+                names.is_empty().then_some(()).ok_or_else(message)
             });
         }
     }

@@ -182,3 +182,22 @@ fn containers_do_not_see_each_other() {
     assert_eq!(skep.run(["exec", &second, "cat", "/dev/shm/note"]).code, 1);
     assert_eq!(skep.ok(["exec", &second, "ps", "-o", "args"]).matches("sleep 1000").count(), 1);
 }
+
+#[test]
+fn no_abstract_socket_is_made() {
+    let skep = Skep::with_image();
+    skep.sleeper(&["--network", "host"]);
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let abstract_ones = sockets.lines().filter(|line| line.contains(" @") && line.contains("skep"));
+    assert_eq!(abstract_ones.count(), 0, "{sockets}");
+}
+
+#[test]
+fn the_store_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let skep = Skep::with_image();
+    skep.sleeper(&[]);
+    for directory in [skep.root(), skep.run_root()] {
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700, "{}", directory.display());
+    }
+}
