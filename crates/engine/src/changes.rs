@@ -1,31 +1,19 @@
 //! `diff`, `commit` and `export`: what a container wrote, as a list, as an image, as an archive.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::AsFd as _;
 
 use failure::Result;
 use runtime::ContainerId;
+use serde_json::{Value, json};
+pub use store::changes::{Change, ChangeKind};
+use store::commit::Commit;
+use store::{ConfigChange, ConfigDocument, Digest, Reference};
 
-use crate::Home;
-
-/// What happened to a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeKind {
-    /// `A`
-    Added,
-    /// `C`
-    Modified,
-    /// `D`
-    Deleted,
-}
-
-/// A path that differs from the image's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// What happened.
-    pub kind: ChangeKind,
-    /// The absolute path, in bytes as the kernel has it.
-    pub path: Vec<u8>,
-}
+use crate::config::ContainerConfig;
+use crate::request::MountSource;
+use crate::{Home, create, lifecycle, state};
 
 /// What to commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,8 +35,9 @@ pub struct CommitRequest {
 /// # Errors
 /// A layer that cannot be read.
 pub fn diff(home: &Home, id: &ContainerId) -> Result<Vec<Change>> {
-    let _ = (home, id);
-    unimplemented!()
+    let config = ContainerConfig::read(home, id)?;
+    let writable = home.container(id).join("layer");
+    store::changes::changes(home.store()?, &create::base(&config)?, &writable)
 }
 
 /// Makes an image of the container; returns the image's id.
@@ -56,8 +45,40 @@ pub fn diff(home: &Home, id: &ContainerId) -> Result<Vec<Change>> {
 /// # Errors
 /// A bad instruction or name, or a full disk.
 pub fn commit(home: &Home, id: &ContainerId, request: &CommitRequest) -> Result<String> {
-    let _ = (home, id, request);
-    unimplemented!()
+    let config = ContainerConfig::read(home, id)?;
+    let reference = request.reference.as_deref().map(Reference::parse).transpose()?;
+    let changes = request.changes.iter().map(|text| ConfigChange::parse(text)).collect::<Result<Vec<_>>>()?;
+    let store = home.store()?;
+    let base = match &config.image.manifest {
+        Some(manifest) => Some(store.image(&Digest::parse(manifest)?)?),
+        None => None,
+    };
+    let mut document = match &base {
+        Some(image) => image.document(store)?,
+        None => ConfigDocument::empty(),
+    };
+    describe(&config, &mut document);
+    let pause = !request.no_pause && state::running(home, id).is_ok_and(|state| !is_paused(&state));
+    if pause {
+        lifecycle::pause(home, id)?;
+    }
+    let committed = store::commit::commit(
+        store,
+        Commit {
+            base: base.as_ref(),
+            writable: &home.container(id).join("layer"),
+            config: document,
+            changes: &changes,
+            author: request.author.as_deref().unwrap_or_default(),
+            message: request.message.as_deref().unwrap_or_default(),
+            created_by: &config.process.arguments().join(" "),
+            reference,
+        },
+    );
+    if pause {
+        let _ = lifecycle::unpause(home, id);
+    }
+    Ok(committed?.to_string())
 }
 
 /// Writes the container's whole root filesystem as a tar archive.
@@ -65,6 +86,33 @@ pub fn commit(home: &Home, id: &ContainerId, request: &CommitRequest) -> Result<
 /// # Errors
 /// What the output refuses.
 pub fn export(home: &Home, id: &ContainerId, output: &mut dyn Write) -> Result<()> {
-    let _ = (home, id, output);
-    unimplemented!()
+    let config = ContainerConfig::read(home, id)?;
+    let root = create::overlay(home, &config, &home.container(id))?.mount_for_reading()?;
+    store::export::export(root.as_fd(), 0, output)
+}
+
+fn is_paused(state: &monitor::state::State) -> bool {
+    state.status == monitor::state::Status::Paused
+}
+
+/// Writes the container's settings over those of its image.
+fn describe(config: &ContainerConfig, document: &mut ConfigDocument) {
+    let process = &config.process;
+    let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
+    document.set("Entrypoint", list(&process.entrypoint));
+    document.set("Cmd", list(&process.command));
+    document.set("Env", json!(process.environment));
+    document.set("User", process.user.as_str());
+    document.set("WorkingDir", process.working_directory.as_str());
+    document.set("Labels", json!(config.labels));
+    document.set("StopSignal", config.stop_signal.as_str());
+    document.set("ExposedPorts", set_of(config.exposed_ports.iter()));
+    let volumes = config.mounts.iter().filter(|entry| entry.mount.source == MountSource::Anonymous);
+    document.set("Volumes", set_of(volumes.map(|entry| &entry.mount.target)));
+}
+
+/// A set as image configurations write it: names of empty objects.
+fn set_of<'a>(names: impl Iterator<Item = &'a String>) -> Value {
+    let set: BTreeMap<&String, Value> = names.map(|name| (name, json!({}))).collect();
+    if set.is_empty() { Value::Null } else { json!(set) }
 }

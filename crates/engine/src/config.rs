@@ -360,6 +360,11 @@ impl ContainerConfig {
     }
 }
 
+/// The chain ids of a base's layers.
+pub(crate) fn chain_ids(layers: &[String]) -> Result<Vec<store::ChainId>> {
+    layers.iter().map(|layer| store::Digest::parse(layer).map(store::ChainId)).collect()
+}
+
 /// What an image says about running it, in plain values.
 #[derive(Default)]
 struct ImageDefaults {

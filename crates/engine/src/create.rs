@@ -1,9 +1,18 @@
 //! `create`: a request becomes a container on disk. See [`crate::recover`] for the order of writes.
 
-use failure::Result;
-use runtime::ContainerId;
+use std::path::{Path, PathBuf};
 
-use crate::{Home, Request};
+use failure::{Context as _, Error, Result};
+use monitor::state::State;
+use runtime::ContainerId;
+use rustix::fs::{self as rfs, Mode};
+use store::overlay::Overlay;
+
+use crate::config::{self, ConfigBase, ContainerConfig};
+use crate::request::{MountSource, NamespaceMode, NetworkMode, UserNamespaceMode};
+use crate::source::{self, Source};
+use crate::state::Lock;
+use crate::{Home, Request, etc_files, find, ids, names, recover, specification, start, volumes};
 
 /// A new container, not started.
 #[derive(Debug)]
@@ -19,8 +28,8 @@ pub struct Created {
 /// # Errors
 /// Anything about the request that can be known before it runs; nothing is left behind.
 pub fn create(home: &Home, request: Request) -> Result<Created> {
-    let _ = (home, request);
-    unimplemented!()
+    let new = create_locked(home, request)?;
+    Ok(Created { id: new.config.id, warnings: new.warnings })
 }
 
 /// What `run` would do, as numbered readable steps; nothing is kept.
@@ -28,6 +37,186 @@ pub fn create(home: &Home, request: Request) -> Result<Created> {
 /// # Errors
 /// As [`create`].
 pub fn dry_run(home: &Home, request: Request) -> Result<String> {
-    let _ = (home, request);
-    unimplemented!()
+    let source = source::resolve(home, &request)?;
+    let mut config = decide(home, request, source)?;
+    if config.namespaces.user == UserNamespaceMode::Private && config.namespaces.user_of.is_none() {
+        config.range = Some(0);
+    }
+    for entry in &mut config.mounts {
+        entry.volume = match &entry.mount.source {
+            MountSource::Volume(name) => Some(name.clone()),
+            MountSource::Anonymous => Some("(new)".to_owned()),
+            _ => None,
+        };
+    }
+    start::describe(home, &config)
+}
+
+/// A container that was just made, its lock held.
+pub(crate) struct New {
+    pub(crate) config: ContainerConfig,
+    pub(crate) lock: Lock,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// [`create`], for who goes on with the container.
+pub(crate) fn create_locked(home: &Home, request: Request) -> Result<New> {
+    let wanted_name = request.name.clone();
+    if let Some(name) = &wanted_name {
+        names::validate(name)?;
+    }
+    let source = source::resolve(home, &request)?;
+    let config = decide(home, request, source)?;
+    let mut making = Making::begin(home, config)?;
+    match making.fill(wanted_name.as_deref()) {
+        Ok(()) => Ok(New { config: making.config, lock: making.lock, warnings: making.warnings }),
+        Err(error) => {
+            making.undo();
+            Err(error)
+        }
+    }
+}
+
+/// Everything about a new container that needs no claim and no file.
+fn decide(home: &Home, mut request: Request, source: Source) -> Result<ContainerConfig> {
+    let id = ContainerId::random();
+    let user = specification::decide_user_namespace(&request)?;
+    let user_of = resolve_joined(home, &mut request)?;
+    let mut config = config::merge(request, id, source.image, source.configuration.as_ref())?;
+    config.namespaces.user = user;
+    config.namespaces.user_of = None;
+    if let Some(other) = user_of {
+        join_user_namespace(&mut config, &other)?;
+    }
+    specification::validate(&config)?;
+    Ok(config)
+}
+
+/// Replaces names of other containers by their ids. Returns the one whose user namespace must be joined.
+fn resolve_joined(home: &Home, request: &mut Request) -> Result<Option<ContainerConfig>> {
+    let mut owner: Option<ContainerConfig> = None;
+    let mut resolve = |text: &mut String| -> Result<()> {
+        let id = find::find(home, text)?;
+        *text = id.to_string();
+        let other = ContainerConfig::read(home, &id)?;
+        if owner.as_ref().is_some_and(|known| user_namespace_of(known) != user_namespace_of(&other)) {
+            return Err(Error::invalid(format!(
+                "the namespaces of `{}` belong to other user ids than the first joined container's; join one container",
+                other.name
+            )));
+        }
+        owner = Some(other);
+        Ok(())
+    };
+    if let NetworkMode::Container(text) = &mut request.network {
+        resolve(text)?;
+    }
+    for mode in [&mut request.pid, &mut request.ipc] {
+        if let NamespaceMode::Container(text) = mode {
+            resolve(text)?;
+        }
+    }
+    Ok(owner)
+}
+
+/// Whose user ids a container has: none means the host's.
+fn user_namespace_of(config: &ContainerConfig) -> Option<&ContainerId> {
+    match (&config.namespaces.user_of, config.namespaces.user) {
+        (Some(id), _) => Some(id),
+        (None, UserNamespaceMode::Host) => None,
+        (None, _) => Some(&config.id),
+    }
+}
+
+/// Gives the container the user ids of one whose namespaces it joins.
+fn join_user_namespace(config: &mut ContainerConfig, other: &ContainerConfig) -> Result<()> {
+    match user_namespace_of(other) {
+        None => config.namespaces.user = UserNamespaceMode::Host,
+        Some(_) if config.namespaces.user == UserNamespaceMode::Host => {
+            return Err(Error::invalid(format!(
+                "container `{0}` has user ids of its own and this one was to have the host's; leave out what needs the \
+                 host's ids, or start `{0}` with `--userns=host`",
+                other.name
+            )));
+        }
+        Some(id) => config.namespaces.user_of = Some(id.clone()),
+    }
+    Ok(())
+}
+
+/// A container in the making: what [`Making::undo`] must undo.
+struct Making<'a> {
+    home: &'a Home,
+    config: ContainerConfig,
+    directory: PathBuf,
+    lock: Lock,
+    volumes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Making<'a> {
+    /// Step 1: the directory, locked.
+    fn begin(home: &'a Home, config: ContainerConfig) -> Result<Self> {
+        let directory = home.unfinished(config.id.as_ref());
+        rfs::mkdir(&directory, Mode::from_raw_mode(0o700)).context("make the container's directory")?;
+        let lock = store::writable::create(&directory.join("layer")).and_then(|()| Lock::of_new(&directory));
+        match lock {
+            Ok(lock) => Ok(Self { home, config, directory, lock, volumes: Vec::new(), warnings: Vec::new() }),
+            Err(error) => {
+                recover::discard(home, &directory);
+                Err(error)
+            }
+        }
+    }
+
+    /// Steps 2 to 4: files, claims, publication.
+    fn fill(&mut self, wanted_name: Option<&str>) -> Result<()> {
+        let home = self.home;
+        if !self.config.mounts.is_empty() {
+            let overlay = overlay(home, &self.config, &self.directory)?;
+            volumes::prepare(home, &mut self.config, &overlay, &mut self.volumes)?;
+        }
+        etc_files::write(&self.directory, &self.config, &mut self.warnings)?;
+        let namespaces = &self.config.namespaces;
+        if namespaces.user == UserNamespaceMode::Private && namespaces.user_of.is_none() {
+            self.config.range = Some(ids::claim(home, &self.config.id)?);
+        }
+        self.config.name = names::claim(home, &self.config.id, wanted_name)?;
+        self.config.write(&self.directory, true)?;
+        State::created().write(&self.directory)?;
+        let place = home.container(&self.config.id);
+        rfs::rename(&self.directory, &place).context("publish the container")?;
+        self.directory = place;
+        Ok(())
+    }
+
+    /// Takes back, in reverse, whatever was made.
+    fn undo(self) {
+        let config = &self.config;
+        if !config.name.is_empty() {
+            let _ = names::release(self.home, &config.id, &config.name);
+        }
+        if let Some(range) = config.range {
+            let _ = ids::release(self.home, &config.id, range);
+        }
+        for name in &self.volumes {
+            volumes::remove(self.home, name);
+        }
+        recover::discard(self.home, &self.directory);
+        recover::empty_trash(self.home);
+    }
+}
+
+/// The root filesystem of a container whose directory this is.
+pub(crate) fn overlay(home: &Home, config: &ContainerConfig, directory: &Path) -> Result<Overlay> {
+    Overlay::new(home.store()?, &base(config)?, &directory.join("layer"))
+}
+
+/// What lies below the container's own layer.
+pub(crate) fn base(config: &ContainerConfig) -> Result<store::overlay::Base> {
+    Ok(match &config.image.base {
+        ConfigBase::Layers(layers) => store::overlay::Base::Layers(config::chain_ids(layers)?),
+        ConfigBase::Directory(path) => store::overlay::Base::Directory(path.clone()),
+        ConfigBase::Host => store::overlay::Base::Host,
+    })
 }

@@ -70,6 +70,11 @@ impl Home {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// The same places for another process, which shares no descriptor with this one.
+    pub(crate) fn reopened(&self) -> Self {
+        Self { root: self.root.clone(), run: self.run.clone(), store: OnceCell::new() }
+    }
+
     /// The directory of data.
     pub fn root(&self) -> &Path {
         &self.root

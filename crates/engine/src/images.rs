@@ -79,7 +79,7 @@ pub fn tag(home: &Home, source: &str, name: &str) -> Result<()> {
 /// # Errors
 /// No such image, or a container uses it.
 pub fn remove_image(home: &Home, text: &str, force: bool) -> Result<Vec<Removed>> {
-    store::collect::remove(home.store()?, text, force, &in_use(home)?)
+    store::collect::remove(home.store()?, text, force, || in_use(home))
 }
 
 /// Deletes blobs and layers that nothing needs.
@@ -87,7 +87,7 @@ pub fn remove_image(home: &Home, text: &str, force: bool) -> Result<Vec<Removed>
 /// # Errors
 /// A store that cannot be read.
 pub fn collect(home: &Home) -> Result<Collected> {
-    store::collect::collect(home.store()?, &in_use(home)?)
+    store::collect::collect(home.store()?, || in_use(home))
 }
 
 /// What containers need of the store.

@@ -22,7 +22,7 @@
 //! A claim is *stale* when its container is neither there nor locked in the making. Only [`sweep`] and the taker of a
 //! name remove stale claims, under the lock of `names/`.
 //!
-//! [`sweep`] runs in `rm`, `container prune` and `info`. The path of `run` and `ps` pays nothing for all this.
+//! [`sweep`] runs in `container prune` and `info`, its cheap part in `rm`. The path of `run` and `ps` pays nothing for all this.
 
 use std::ffi::OsString;
 use std::fs;
@@ -51,9 +51,13 @@ pub(crate) fn sweep(home: &Home) {
     sweep_containers(home);
     let _ = sweep_claims(home);
     sweep_run(home);
-    if let Ok(store) = home.store() {
-        let _ = store::writable::sweep_trash(store);
-    }
+    empty_trash(home);
+}
+
+/// The part of [`sweep`] that costs next to nothing.
+pub(crate) fn sweep_lightly(home: &Home) {
+    sweep_unfinished(home);
+    empty_trash(home);
 }
 
 /// Whether the claim of this owner can be taken: the container is not there and nobody is making it.
@@ -170,6 +174,13 @@ fn sweep_run(home: &Home) {
 pub(crate) fn discard(home: &Home, directory: &Path) {
     if let Ok(store) = home.store() {
         let _ = store::writable::discard(store, directory);
+    }
+}
+
+/// Deletes what is in the trash, for which nobody waits.
+pub(crate) fn empty_trash(home: &Home) {
+    if let Ok(store) = home.store() {
+        let _ = store::writable::sweep_trash(store);
     }
 }
 

@@ -1,9 +1,35 @@
 //! `start` and `run`: the process that was called forks the monitor, which clones the container.
+//!
+//! ```text
+//! P (the command)                          M (the monitor)                        C (the container)
+//! lock the container
+//! socketpair, fork ----------------------> own session, no descriptors of P's
+//!                                          plan; cgroups; clone --------------->  waits
+//!                                          state: running
+//!                                          go ---------------------------------->  set-up, exec
+//! <------------------- Started or Failed -- <----------------- exec, or an error --
+//! relay stdio, or leave                    unlock; supervise until the end
+//! ```
+//! Nothing is executed and no thread is started. What M needs it works out itself, from the configuration that P hands
+//! it by being forked: no byte of it is read again.
 
-use failure::Result;
-use runtime::ContainerId;
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
-use crate::{Home, Request};
+use failure::{Context as _, Error, Kind, Result};
+use monitor::client::{Attachment, Wants};
+use monitor::process::{Fork, fork};
+use monitor::state::Observed;
+use runtime::{ContainerId, Plan, ProcessIdentity, cgroup, users};
+use store::overlay::Overlay;
+
+use crate::config::ContainerConfig;
+use crate::create::{New, create_locked, overlay};
+use crate::request::{NamespaceMode, NetworkMode, UserNamespaceMode};
+use crate::specification::{self, Facts};
+use crate::state::{self, Lock};
+use crate::{Home, Request, lifecycle, supervise};
 
 /// Which streams the caller wants to be connected to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +54,15 @@ impl Attach {
     pub fn any(&self) -> bool {
         self.stdin || self.stdout || self.stderr
     }
+
+    pub(crate) fn wants(self) -> Wants {
+        if !self.any() {
+            return Wants::STARTED;
+        }
+        let streams = [(self.stdin, Wants::STDIN), (self.stdout, Wants::STDOUT), (self.stderr, Wants::STDERR)];
+        let wanted = streams.into_iter().filter(|(wanted, _)| *wanted);
+        wanted.fold(Wants::EXIT, |all, (_, one)| all.and(one))
+    }
 }
 
 /// A container whose command runs.
@@ -38,7 +73,7 @@ pub struct Started {
     /// What could not be granted, a line each.
     pub warnings: Vec<String>,
     /// The connection, if a stream was wanted.
-    pub attachment: Option<monitor::client::Attachment>,
+    pub attachment: Option<Attachment>,
 }
 
 /// Makes a container and starts it: the short way of [`crate::create`] and [`start`]. `created` is called between
@@ -50,17 +85,157 @@ pub fn run(
     home: &Home,
     request: Request,
     attach: Attach,
-    created: &mut dyn FnMut(&ContainerId) -> Result<()>,
+    created: &mut dyn FnMut(&ContainerId, &[String]) -> Result<()>,
 ) -> Result<Started> {
-    let _ = (home, request, attach, created);
-    unimplemented!()
+    if specification::decide_user_namespace(&request)? == UserNamespaceMode::Host {
+        runtime::sealed::ensure()?;
+    }
+    let New { config, lock, warnings } = create_locked(home, request)?;
+    if let Err(error) = created(&config.id, &warnings) {
+        let _ = lifecycle::remove_locked(home, &config, lock, true);
+        return Err(error);
+    }
+    let mut started = spawn(home, config, lock, attach)?;
+    started.warnings.extend(warnings);
+    Ok(started)
 }
 
-/// Starts a container that was created or has ended. Does nothing to one that runs.
+/// Starts a container that was created or has ended. One that runs is only attached to.
 ///
 /// # Errors
 /// `CommandNotFound`, `CommandNotExecutable`, or what the kernel refused.
 pub fn start(home: &Home, id: &ContainerId, attach: Attach) -> Result<Started> {
-    let _ = (home, id, attach);
-    unimplemented!()
+    let config = ContainerConfig::read(home, id)?;
+    if !config.has_user_namespace() {
+        runtime::sealed::ensure()?;
+    }
+    let lock = Lock::take(home, id)?;
+    let (state, observed) = state::observe(home, id)?;
+    if observed.is_running() {
+        drop(lock);
+        return already_running(home, id, attach, observed);
+    }
+    if matches!(state.status, monitor::state::Status::Removing | monitor::state::Status::Dead) {
+        return Err(Error::conflict(format!("container `{}` is being removed; create another", config.name)));
+    }
+    spawn(home, config, lock, attach)
+}
+
+fn already_running(home: &Home, id: &ContainerId, attach: Attach, observed: Observed) -> Result<Started> {
+    if observed == Observed::Unmonitored && attach.any() {
+        return Err(lifecycle::unmonitored(id));
+    }
+    let attachment = attach.any().then(|| Attachment::connect(&home.container_run(id), attach.wants())).transpose()?;
+    Ok(Started { id: id.clone(), warnings: Vec::new(), attachment })
+}
+
+/// Forks the monitor and waits until it says that the command runs.
+fn spawn(home: &Home, config: ContainerConfig, lock: Lock, attach: Attach) -> Result<Started> {
+    let (ours, theirs) = UnixStream::pair().context("make the socket to the monitor")?;
+    let id = config.id.clone();
+    match fork().context("start the monitor")? {
+        Fork::Child => supervise::monitor_process(home, config, lock, theirs, attach),
+        // The lock goes over to the monitor: it is free when the last copy of its descriptor is closed.
+        Fork::Parent(_) => drop((theirs, lock, config)),
+    }
+    let mut attachment = Attachment::from_stream(ours);
+    attachment.started()?;
+    let attachment = attach.any().then_some(attachment);
+    Ok(Started { id, warnings: Vec::new(), attachment })
+}
+
+/// All that is needed to launch a container.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) overlay: Overlay,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// From the configuration to the plan. Makes nothing.
+pub(crate) fn prepare(home: &Home, config: &ContainerConfig) -> Result<Prepared> {
+    let overlay = overlay(home, config, &home.container(&config.id))?;
+    let facts = facts(home, config, &overlay)?;
+    let spec = specification::specification(home, config, &facts)?;
+    let cache = home.seccomp_cache();
+    let request = runtime::Request {
+        id: &config.id,
+        spec: &spec,
+        cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
+        seccomp_cache: Some(&cache),
+        init: config.init,
+    };
+    let plan = Plan::new(&request)?;
+    // The namespaces are open in the plan now: if their owners still live, they were theirs.
+    for (id, identity) in &facts.joined {
+        if !identity.is_alive() {
+            return Err(Error::conflict(format!("container `{id}`, whose namespaces are joined, has just ended")));
+        }
+    }
+    let warnings = plan.warnings().to_vec();
+    Ok(Prepared { plan, overlay, warnings })
+}
+
+/// The steps of starting a container that is not made yet.
+pub(crate) fn describe(home: &Home, config: &ContainerConfig) -> Result<String> {
+    // Nothing is there to lie on top of the base, so the base alone is looked at.
+    let nothing = PathBuf::from("/proc/self/fdinfo");
+    let overlay = Overlay::new(home.store()?, &crate::create::base(config)?, &nothing)?;
+    let facts = facts(home, config, &overlay)?;
+    let spec = specification::specification(home, config, &facts)?;
+    let request = runtime::Request {
+        id: &config.id,
+        spec: &spec,
+        cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
+        seccomp_cache: None,
+        init: config.init,
+    };
+    Ok(Plan::new(&request)?.to_string())
+}
+
+/// Who the container runs as, and whose namespaces it joins.
+fn facts(home: &Home, config: &ContainerConfig, overlay: &Overlay) -> Result<Facts> {
+    let user = user(overlay, &config.process.user, &config.process.groups)?;
+    let mut facts = Facts { user: Some(user), joined: HashMap::new(), joined_range: None };
+    let namespaces = &config.namespaces;
+    let modes = [&namespaces.pid, &namespaces.ipc, &namespaces.uts, &namespaces.cgroup];
+    let mut others: Vec<&str> = Vec::new();
+    for mode in modes {
+        if let NamespaceMode::Container(other) = mode {
+            others.push(other);
+        }
+    }
+    if let NetworkMode::Container(other) = &namespaces.network {
+        others.push(other);
+    }
+    if let Some(other) = &namespaces.user_of {
+        facts.joined_range = ContainerConfig::read(home, other)?.range.map(crate::ids::first_id);
+        others.push(other.as_ref());
+    }
+    for other in others {
+        facts.joined.insert(other.to_owned(), first_process(home, other)?);
+    }
+    Ok(facts)
+}
+
+fn first_process(home: &Home, other: &str) -> Result<ProcessIdentity> {
+    let id: ContainerId = other.parse()?;
+    let state = state::running(home, &id).context("join the namespaces of another container")?;
+    state.identity.ok_or_else(|| Error::internal(format!("container `{}` has no process", id.short())))
+}
+
+/// Looks a user up in the container's own files.
+pub(crate) fn user(overlay: &Overlay, user: &str, groups: &[String]) -> Result<users::User> {
+    const LIMIT: u64 = 4 << 20;
+    let passwd = overlay.read_file("etc/passwd", LIMIT)?.unwrap_or_default();
+    let group = overlay.read_file("etc/group", LIMIT)?.unwrap_or_default();
+    users::resolve(user, &passwd, &group, groups)
+}
+
+/// Docker's exit code for a container that could not start.
+pub(crate) fn failed_exit_code(error: &Error) -> i32 {
+    match error.kind() {
+        Kind::CommandNotFound => 127,
+        Kind::CommandNotExecutable => 126,
+        _ => 128,
+    }
 }

@@ -1,6 +1,6 @@
 //! How a container fares now: the monitor's record, compared with the world; and the lock of its life.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -51,7 +51,13 @@ pub(crate) fn log_directory(home: &Home, id: &ContainerId) -> PathBuf {
 /// `layer/`, which every container has (its own directory is the state's lock).
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _directory: OwnedFd,
+    directory: OwnedFd,
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
 }
 
 impl Lock {
@@ -80,7 +86,7 @@ impl Lock {
     pub(crate) fn attempt(path: &std::path::Path) -> rustix::io::Result<Option<Self>> {
         let directory = rfs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         match rfs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _directory: directory })),
+            Ok(()) => Ok(Some(Self { directory })),
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -90,7 +96,7 @@ impl Lock {
         let directory = rfs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         loop {
             match rfs::flock(&directory, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { _directory: directory }),
+                Ok(()) => return Ok(Self { directory }),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }

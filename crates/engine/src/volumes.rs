@@ -1,0 +1,156 @@
+//! Volumes: directories of ours that outlive containers, or go with theirs; and paths of the host that are bound in.
+//!
+//! ```text
+//! volumes/<name>/_data      made by mkdir(2) when first named; the container's ids as on any bind: unshifted
+//! ```
+//! A volume that is empty when a container is created gets what the image has at the mount's target (Docker's rule),
+//! with the target's owner and mode. Anonymous volumes have 64 hex digits as their name; which container they go
+//! with, its configuration tells.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use failure::{Context as _, Error, Result};
+use runtime::ContainerId;
+use rustix::fs::{self as rfs, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use store::copy::{Options, Root};
+use store::overlay::Overlay;
+
+use crate::config::{ConfigMount, ContainerConfig};
+use crate::request::MountSource;
+use crate::{Home, recover};
+
+/// The directory that is mounted.
+pub(crate) fn data(home: &Home, name: &str) -> PathBuf {
+    home.volumes().join(name).join("_data")
+}
+
+/// Makes what the mounts of a new container need: volumes with their first content, missing directories of `-v`.
+/// Returns the names of volumes that were made, for undoing it.
+pub(crate) fn prepare(home: &Home, config: &mut ContainerConfig, overlay: &Overlay, made: &mut Vec<String>) -> Result<()> {
+    let mut view: Option<OwnedFd> = None;
+    for entry in &mut config.mounts {
+        match &entry.mount.source {
+            MountSource::Bind { path, create } => prepare_bind(path, *create)?,
+            MountSource::Tmpfs { .. } => {}
+            MountSource::Volume(name) => {
+                validate(name)?;
+                entry.volume = Some(name.clone());
+            }
+            MountSource::Anonymous => entry.volume = Some(ContainerId::random().to_string()),
+        }
+        let Some(name) = &entry.volume else { continue };
+        let directory = data(home, name);
+        if make(home, name)? {
+            made.push(name.clone());
+        } else if !is_empty(&directory) {
+            continue;
+        }
+        if !entry.mount.no_copy {
+            let view = match &view {
+                Some(view) => view,
+                None => view.insert(overlay.mount_for_reading()?),
+            };
+            copy_up(view, &entry.mount.target, &directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the anonymous volumes of a container. Others that mount one keep it.
+pub(crate) fn remove_anonymous(home: &Home, config: &ContainerConfig) {
+    for entry in &config.mounts {
+        if let (MountSource::Anonymous, Some(name)) = (&entry.mount.source, &entry.volume) {
+            remove(home, name);
+        }
+    }
+}
+
+/// Removes a volume with all it holds.
+pub(crate) fn remove(home: &Home, name: &str) {
+    if validate(name).is_ok() {
+        recover::discard(home, &home.volumes().join(name));
+    }
+}
+
+/// The path on the host that a mount shows, as `inspect` tells it.
+pub(crate) fn source(home: &Home, entry: &ConfigMount) -> Option<PathBuf> {
+    match (&entry.mount.source, &entry.volume) {
+        (MountSource::Bind { path, .. }, _) => Some(path.clone()),
+        (_, Some(name)) => Some(data(home, name)),
+        _ => None,
+    }
+}
+
+fn validate(name: &str) -> Result<()> {
+    crate::names::validate(name).map_err(|_| {
+        Error::invalid(format!(
+            "the volume name `{name}` is not allowed; use a-z A-Z 0-9 _ . - or, for a path of the host, begin with `/`"
+        ))
+    })
+}
+
+fn prepare_bind(path: &Path, create: bool) -> Result<()> {
+    match rfs::stat(path) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) if create => fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(path)
+            .with_context(|| format!("make `{}` for a mount", path.display())),
+        Err(Errno::NOENT) => Err(Error::not_found(format!(
+            "the mount's source `{}` does not exist; make it first, or use `-v`, which does",
+            path.display()
+        ))),
+        Err(errno) => Err(errno).with_context(|| format!("look at the mount's source `{}`", path.display())),
+    }
+}
+
+/// Whether the volume was made now.
+fn make(home: &Home, name: &str) -> Result<bool> {
+    let volume = home.volumes().join(name);
+    let failed = || format!("make the volume `{name}`");
+    match rfs::mkdir(&volume, Mode::from_raw_mode(0o701)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).with_context(failed),
+    }
+    match rfs::mkdir(volume.join("_data"), Mode::from_raw_mode(0o755)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(errno).with_context(failed),
+    }
+}
+
+fn is_empty(directory: &Path) -> bool {
+    recover::entries(directory).is_empty()
+}
+
+/// Copies what the image has at the target into the empty volume, and gives the volume the target's owner and mode.
+fn copy_up(view: &OwnedFd, target: &str, directory: &Path) -> Result<()> {
+    let failed = || format!("fill the volume at `{target}` from the image");
+    let found = rfs::openat2(
+        view,
+        target.trim_start_matches('/'),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    );
+    let found = match found {
+        Ok(found) => found,
+        // Nothing there, or a file: the volume stays empty.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+        Err(errno) => return Err(errno).with_context(failed),
+    };
+    let root = Root { directory: view.as_fd(), root_uid: 0, root_gid: 0 };
+    let options = Options { archive: true, follow_link: true };
+    store::copy::to_host(&root, &format!("{target}/."), directory, options).with_context(failed)?;
+    let status = rfs::fstat(&found).with_context(failed)?;
+    let volume = rfs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let volume = volume.with_context(failed)?;
+    let (owner, group) = (rfs::Uid::from_raw(status.st_uid), rfs::Gid::from_raw(status.st_gid));
+    rfs::fchown(&volume, Some(owner), Some(group)).with_context(failed)?;
+    rfs::fchmod(&volume, Mode::from_raw_mode(status.st_mode & 0o7777)).with_context(failed)
+}
