@@ -14,10 +14,13 @@
 
 pub mod client;
 pub mod exit;
+mod input;
 pub mod keys;
 pub mod log;
 pub mod process;
 pub mod protocol;
+mod sink;
+mod socket;
 pub mod state;
 pub mod stdio;
 mod supervisor;

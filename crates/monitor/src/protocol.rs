@@ -27,9 +27,9 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use runtime::ProcessIdentity;
 use failure::{Context, Error, Kind, Result};
 use jiff::Timestamp;
+use runtime::ProcessIdentity;
 
 use crate::Exit;
 

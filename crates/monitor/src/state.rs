@@ -22,9 +22,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use runtime::ProcessIdentity;
 use failure::{Context, Error, Kind, Result};
 use jiff::Timestamp;
+use runtime::ProcessIdentity;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};

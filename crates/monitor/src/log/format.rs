@@ -179,7 +179,9 @@ mod tests {
     #[test]
     fn every_byte_comes_back() {
         let all: Vec<u8> = (0..=255).collect();
-        for (piece, continues) in [(&all[..], false), (b"plain\n", true), (b"", false), ("\u{2028}é\n".as_bytes(), false)] {
+        for (piece, continues) in
+            [(&all[..], false), (b"plain\n", true), (b"", false), ("\u{2028}é\n".as_bytes(), false)]
+        {
             let line = record(piece, continues);
             let decoded = decode(line.trim_end().as_bytes()).unwrap();
             assert_eq!(decoded.bytes.as_ref(), piece);
@@ -190,7 +192,10 @@ mod tests {
 
     #[test]
     fn what_is_not_text_says_so() {
-        assert!(record(b"a\xffb", false).contains("\"a\u{fffd}b\"") && record(b"a\xffb", false).contains("\"raw\":\"Yf9i\""));
+        assert!(
+            record(b"a\xffb", false).contains("\"a\u{fffd}b\"")
+                && record(b"a\xffb", false).contains("\"raw\":\"Yf9i\"")
+        );
     }
 
     #[test]

@@ -19,7 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
     let text = text.trim();
     seconds(text).or_else(|| before(text, now)).or_else(|| date(text)).ok_or_else(|| {
-        let line = format!("`{text}` is no time; use one like `2026-01-31T23:59:59`, `1700000000` or `10m` (before now)");
+        let line =
+            format!("`{text}` is no time; use one like `2026-01-31T23:59:59`, `1700000000` or `10m` (before now)");
         Error::invalid(line)
     })
 }

@@ -183,8 +183,7 @@ impl Passage<'_> {
     fn lines(&mut self, file: &File, lines: &mut Forward, index: Option<usize>) -> Result<Flow> {
         while let Some((offset, line)) = lines.next(&file.descriptor)? {
             let Some(record) = decode(line) else { continue };
-            let before_start =
-                index.is_some_and(|file| !self.start.admits(record.stream, Position { file, offset }));
+            let before_start = index.is_some_and(|file| !self.start.admits(record.stream, Position { file, offset }));
             let left_out = match record.stream {
                 Stream::Stdout => self.query.without_stdout,
                 Stream::Stderr => self.query.without_stderr,

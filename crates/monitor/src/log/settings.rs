@@ -88,7 +88,8 @@ impl Settings {
 
 /// Docker's sizes: a number (with a fraction), a unit of 1024s (b k m g t, or with `b` or `ib`), or -1.
 fn parse_size(text: &str) -> Result<Option<u64>> {
-    let wrong = || Error::invalid(format!("log option `max-size={text}` is no size; use one like `10m`, or -1 for no limit"));
+    let wrong =
+        || Error::invalid(format!("log option `max-size={text}` is no size; use one like `10m`, or -1 for no limit"));
     if text == "-1" {
         return Ok(None);
     }

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags, fstat, ftruncate, mkdirat, openat};
 use rustix::io::Errno;
 
+use super::files;
 use super::format::{Stream, Trailer, encode};
 use super::settings::{Driver, Settings};
-use super::files;
 
 /// The longest piece in one record: longer lines are parted, as Docker does.
 const LONGEST: usize = 16 * 1024;
