@@ -1,0 +1,163 @@
+//! Compiled programs on disk.
+//!
+//! ```text
+//! <directory>/<sha256 of the filter, the machine and the compiler, in hex>
+//!     8 bytes  "skepbpf1"
+//!     8 bytes  number of instructions, in the machine's byte order
+//!     8 bytes  each instruction
+//! ```
+//! A file is written beside its place and renamed into it, and nothing in it is trusted by its name alone: one that
+//! does not have this form is as good as none, and is replaced. The kernel verifies a program before it runs. Nothing is ever
+//! removed: a machine has few profiles, and a file has some kilobytes.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use oci_spec::runtime::LinuxSeccomp;
+use sha2::{Digest, Sha256};
+
+use super::Instruction;
+use super::compile::LONGEST;
+
+const MAGIC: [u8; 8] = *b"skepbpf1";
+const HEADER: usize = 16;
+const LARGEST: usize = HEADER + LONGEST * size_of::<Instruction>();
+/// To be raised when the compiler in this crate makes other programs of the same filter.
+const COMPILER: u32 = 1;
+
+/// The name of a filter's program.
+pub(super) fn key(filter: &LinuxSeccomp) -> String {
+    let digest = Sha256::digest(description(filter));
+    digest
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
+/// The program, if there is a sound one.
+pub(super) fn read(directory: &Path, key: &str) -> Option<Vec<Instruction>> {
+    let mut file = fs::File::open(directory.join(key)).ok()?;
+    let mut bytes = vec![0; LARGEST + 1];
+    let mut length = 0;
+    // A file that is shorter than what was asked for is read whole by the first call.
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]).ok()? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    parse(&bytes[..length])
+}
+
+/// Puts a program in its place, whole or not at all.
+pub(super) fn write(directory: &Path, key: &str, program: &[Instruction]) -> std::io::Result<()> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    fs::create_dir_all(directory)?;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = directory.join(format!(".{}-{number}", std::process::id()));
+    let written = fs::write(&temporary, bytes(program)).and_then(|()| fs::rename(&temporary, directory.join(key)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn parse(bytes: &[u8]) -> Option<Vec<Instruction>> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let [magic, count, program @ ..] = words else { return None };
+    let sound = rest.is_empty()
+        && *magic == MAGIC
+        && u64::from_ne_bytes(*count) == program.len() as u64
+        && (1..=LONGEST).contains(&program.len());
+    sound.then(|| program.iter().map(|word| Instruction::from_ne_bytes(*word)).collect())
+}
+
+fn bytes(program: &[Instruction]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend((program.len() as u64).to_ne_bytes());
+    bytes.extend(program.iter().flat_map(|word| word.to_ne_bytes()));
+    bytes
+}
+
+/// All that decides what the program is. Every list has its length before it, so that no two filters have the same.
+fn description(filter: &LinuxSeccomp) -> Vec<u8> {
+    let mut text = Vec::with_capacity(8192);
+    let number = |text: &mut Vec<u8>, number: u64| text.extend(number.to_le_bytes());
+    let version = libseccomp::ScmpVersion::current().map_or([0; 3], |v| [v.major, v.minor, v.micro]);
+    text.extend(std::env::consts::ARCH.as_bytes());
+    for part in [COMPILER].into_iter().chain(version) {
+        number(&mut text, part.into());
+    }
+    number(&mut text, filter.default_action().as_u32(filter.default_errno_ret()).into());
+    let architectures = filter.architectures().as_deref().unwrap_or_default();
+    number(&mut text, architectures.len() as u64);
+    for architecture in architectures {
+        number(&mut text, *architecture as u64);
+    }
+    // A path is never compiled, but a filter with one must not be found under the name of one without.
+    number(&mut text, filter.listener_path().is_some().into());
+    for call in filter.syscalls().iter().flatten() {
+        number(&mut text, call.names().len() as u64);
+        for name in call.names() {
+            number(&mut text, name.len() as u64);
+            text.extend(name.as_bytes());
+        }
+        number(&mut text, call.action().as_u32(call.errno_ret()).into());
+        let arguments = call.args().as_deref().unwrap_or_default();
+        number(&mut text, arguments.len() as u64);
+        for argument in arguments {
+            let parts =
+                [argument.index() as u64, argument.value(), argument.value_two().unwrap_or(0), argument.op() as u64];
+            parts.into_iter().for_each(|part| number(&mut text, part));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capabilities::Set;
+    use crate::seccomp::{docker_default, parse_docker_json};
+
+    #[test]
+    fn only_a_sound_file_is_a_program() {
+        let whole = bytes(&[6 << 1, 0x7fff_0000_0000_0006]);
+        assert_eq!(parse(&whole).map(|program| program.len()), Some(2));
+        for cut in 0..whole.len() {
+            assert_eq!(parse(&whole[..cut]), None, "{cut}");
+        }
+        assert_eq!(parse(&[&whole[..], &[0; 8]].concat()), None);
+        assert_eq!(parse(&vec![0; whole.len()]), None);
+        assert_eq!(parse(&bytes(&[])), None);
+        assert_eq!(parse(&bytes(&vec![0; LONGEST + 1])), None);
+    }
+
+    #[test]
+    fn every_difference_is_another_key() {
+        let of = |json: &str| key(&parse_docker_json(json.as_bytes()).unwrap().for_capabilities(Set::EMPTY).unwrap());
+        let keys = [
+            r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#,
+            r#"{"defaultAction":"SCMP_ACT_ERRNO"}"#,
+            r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":2}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"]}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["ab","c"],"action":"SCMP_ACT_ERRNO"}]}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a","bc"],"action":"SCMP_ACT_ERRNO"}]}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a","bc"],"action":"SCMP_ACT_KILL"}]}"#,
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["a"],"action":"SCMP_ACT_ERRNO"},{"names":["bc"],"action":"SCMP_ACT_ERRNO"}]}"#,
+        ];
+        let keys: Vec<String> = keys.iter().map(|json| of(json)).collect();
+        let unique: std::collections::HashSet<&String> = keys.iter().collect();
+        assert_eq!(unique.len(), keys.len());
+        assert!(keys[0].len() == 64);
+        let docker = docker_default();
+        assert_eq!(key(&docker.for_capabilities(Set::ALL).unwrap()), key(&docker.for_capabilities(Set::ALL).unwrap()));
+        assert_ne!(
+            key(&docker.for_capabilities(Set::ALL).unwrap()),
+            key(&docker.for_capabilities(Set::EMPTY).unwrap())
+        );
+    }
+}
