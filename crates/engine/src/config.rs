@@ -39,6 +39,7 @@ pub struct ContainerConfig {
     /// Its name.
     pub name: String,
     /// When it was made.
+    #[serde(with = "moment")]
     pub created: Timestamp,
     /// Where its root comes from.
     pub image: ImageSource,
@@ -347,9 +348,8 @@ impl ContainerConfig {
 
     /// Writes it into the container's directory, which may still be the one it is being made in.
     pub(crate) fn write(&self, directory: &std::path::Path, fresh: bool) -> Result<()> {
-        let bytes = serde_json::to_vec(self).map_err(|error| {
-            Error::internal("write the container's configuration").with_source(error)
-        })?;
+        let bytes = serde_json::to_vec(self)
+            .map_err(|error| Error::internal("write the container's configuration").with_source(error))?;
         let path = directory.join("config.json");
         if fresh { files::write_new(&path, &bytes) } else { files::replace(&path, &bytes) }
     }
@@ -357,6 +357,22 @@ impl ContainerConfig {
     /// Whether it has a user namespace, its own or another container's.
     pub fn has_user_namespace(&self) -> bool {
         self.range.is_some() || self.namespaces.user_of.is_some()
+    }
+}
+
+/// A time as RFC 3339 text.
+mod moment {
+    use jiff::Timestamp;
+    use serde::de::{Deserialize as _, Error as _};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -412,19 +428,13 @@ fn merge_process(request: &Request, defaults: &ImageDefaults) -> Result<Process>
         request.command.clone()
     };
     if entrypoint.is_empty() && command.is_empty() {
-        return Err(Error::invalid(format!(
-            "no command: `{}` names none; put one after the image",
-            request.image
-        )));
+        return Err(Error::invalid(format!("no command: `{}` names none; put one after the image", request.image)));
     }
     Ok(Process {
         entrypoint,
         command,
         environment: merge_environment(&request.environment, &defaults.environment),
-        working_directory: request
-            .working_directory
-            .clone()
-            .unwrap_or_else(|| defaults.working_directory.clone()),
+        working_directory: request.working_directory.clone().unwrap_or_else(|| defaults.working_directory.clone()),
         user: request.user.clone().unwrap_or_else(|| defaults.user.clone()),
         groups: request.groups.clone(),
         terminal: request.terminal,
@@ -503,7 +513,9 @@ fn merge_mounts(mounts: Vec<Mount>, defaults: &ImageDefaults) -> Result<Vec<Conf
 /// An absolute path without `.`, `..` and doubled slashes; not the root itself.
 fn clean_target(target: &str) -> Result<String> {
     if !target.starts_with('/') {
-        return Err(Error::invalid(format!("the mount's target `{target}` is not an absolute path; begin it with `/`")));
+        return Err(Error::invalid(format!(
+            "the mount's target `{target}` is not an absolute path; begin it with `/`"
+        )));
     }
     let mut parts: Vec<&str> = Vec::new();
     for part in target.split('/') {

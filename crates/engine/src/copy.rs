@@ -11,8 +11,8 @@ use std::path::Path;
 use failure::{Context as _, Error, Result};
 use runtime::ContainerId;
 use rustix::fs::{self as rfs, Mode, OFlags};
-pub use store::copy::{Options, PathStatus};
 use store::copy::Root;
+pub use store::copy::{Options, PathStatus};
 
 use crate::config::ContainerConfig;
 use crate::{Home, create, ids, state};

@@ -96,7 +96,7 @@ fn decide(home: &Home, mut request: Request, source: Source) -> Result<Container
 fn resolve_joined(home: &Home, request: &mut Request) -> Result<Option<ContainerConfig>> {
     let mut owner: Option<ContainerConfig> = None;
     let mut resolve = |text: &mut String| -> Result<()> {
-        let id = find::find(home, text)?;
+        let id = find(home, text)?;
         *text = id.to_string();
         let other = ContainerConfig::read(home, &id)?;
         if owner.as_ref().is_some_and(|known| user_namespace_of(known) != user_namespace_of(&other)) {

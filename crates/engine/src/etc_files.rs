@@ -79,7 +79,8 @@ fn hosts(config: &ContainerConfig, host_hosts: Option<String>, warnings: &mut Ve
     }
     if !of_host {
         let host = &config.host;
-        let full = if host.domainname.is_empty() { String::new() } else { format!("{}.{} ", host.hostname, host.domainname) };
+        let full =
+            if host.domainname.is_empty() { String::new() } else { format!("{}.{} ", host.hostname, host.domainname) };
         text.push_str(&format!("127.0.1.1\t{full}{}\n", host.hostname));
     }
     Ok(text)
@@ -103,9 +104,7 @@ fn resolver(config: &ContainerConfig, of_host: &str, keep_loopback: bool) -> Res
     let host = &config.host;
     let mut text = String::new();
     for address in &host.dns {
-        address
-            .parse::<IpAddr>()
-            .map_err(|_| Error::invalid(format!("`{address}` in `--dns` is no IP address")))?;
+        address.parse::<IpAddr>().map_err(|_| Error::invalid(format!("`{address}` in `--dns` is no IP address")))?;
         text.push_str(&format!("nameserver {address}\n"));
     }
     let search: Vec<&str> = host.dns_search.iter().map(String::as_str).filter(|domain| *domain != ".").collect();
@@ -164,10 +163,7 @@ mod tests {
     fn the_hosts_loopback_resolver_is_left_out() {
         let of_host = "# hm\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nsearch a.example\noptions edns0\n";
         let plain = config(Request::default());
-        assert_eq!(
-            resolver(&plain, of_host, false).unwrap(),
-            "nameserver 10.0.0.2\nsearch a.example\noptions edns0\n"
-        );
+        assert_eq!(resolver(&plain, of_host, false).unwrap(), "nameserver 10.0.0.2\nsearch a.example\noptions edns0\n");
         let given = config(Request { dns: vec!["1.1.1.1".into()], dns_search: vec![".".into()], ..Request::default() });
         assert_eq!(resolver(&given, of_host, true).unwrap(), "nameserver 1.1.1.1\noptions edns0\n");
         let bad = config(Request { dns: vec!["one".into()], ..Request::default() });

@@ -45,10 +45,9 @@ fn by_prefix(home: &Home, text: &str) -> Result<ContainerId> {
     };
     match (matching.pop(), matching.len()) {
         (Some(id), 0) => Ok(id),
-        (Some(_), others) => Err(Error::invalid(format!(
-            "the id prefix `{text}` means {} containers; give more of the id",
-            others + 1
-        ))),
+        (Some(_), others) => {
+            Err(Error::invalid(format!("the id prefix `{text}` means {} containers; give more of the id", others + 1)))
+        }
         (None, _) => Err(Error::not_found(format!("no such container `{text}`; `skep ps -a` lists them"))),
     }
 }

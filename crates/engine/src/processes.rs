@@ -59,7 +59,11 @@ const COLUMNS: &[Column] = &[
     Column { names: &["pid"], title: "PID", show: |process, _| process.pid.to_string() },
     Column { names: &["ppid"], title: "PPID", show: |process, _| process.parent.to_string() },
     Column { names: &["c"], title: "C", show: |process, machine| format!("{:.0}", machine.cpu_percent(process)) },
-    Column { names: &["stime", "start", "start_time"], title: "STIME", show: |process, machine| machine.clock(process) },
+    Column {
+        names: &["stime", "start", "start_time"],
+        title: "STIME",
+        show: |process, machine| machine.clock(process),
+    },
     Column { names: &["tty", "tt", "tname"], title: "TTY", show: |process, _| terminal(process.terminal) },
     Column { names: &["time", "cputime"], title: "TIME", show: |process, machine| hours(process.ticks / machine.tick) },
     Column { names: &["cmd", "args", "command"], title: "CMD", show: |process, _| process.command.clone() },

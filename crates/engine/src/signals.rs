@@ -70,15 +70,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (text, number) in [
-            ("SIGTERM", 15),
-            ("term", 15),
-            ("9", 9),
-            ("sigkill", 9),
-            ("RTMIN+3", 37),
-            ("SIGRTMAX-1", 63),
-            ("SYS", 31),
-        ] {
+        for (text, number) in
+            [("SIGTERM", 15), ("term", 15), ("9", 9), ("sigkill", 9), ("RTMIN+3", 37), ("SIGRTMAX-1", 63), ("SYS", 31)]
+        {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         for text in ["", "0", "65", "-1", "NOPE", "RTMIN+99", "RTMAX-99"] {

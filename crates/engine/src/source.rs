@@ -65,7 +65,9 @@ fn directory(text: &str) -> Result<PathBuf> {
     let path = std::path::absolute(text).with_context(|| format!("look at the root filesystem `{text}`"))?;
     match path.is_dir() {
         true => Ok(path),
-        false => Err(Error::not_found(format!("`{text}` is no directory; `rootfs:` needs the path of a root filesystem"))),
+        false => {
+            Err(Error::not_found(format!("`{text}` is no directory; `rootfs:` needs the path of a root filesystem")))
+        }
     }
 }
 
@@ -78,10 +80,9 @@ fn load(store: &store::Store, text: &str) -> Result<String> {
     let loaded = store::load_layout(store, Path::new(path), name, &mut Quiet)?;
     match loaded.as_slice() {
         [one] => Ok(one.id.to_string()),
-        others => Err(Error::invalid(format!(
-            "`oci:{text}` holds {} images; name one with `oci:{path}:NAME`",
-            others.len()
-        ))),
+        others => {
+            Err(Error::invalid(format!("`oci:{text}` holds {} images; name one with `oci:{path}:NAME`", others.len())))
+        }
     }
 }
 

@@ -28,8 +28,8 @@ use std::path::PathBuf;
 
 use failure::{Error, Result};
 use oci_spec::runtime::{
-    Linux, LinuxCapabilitiesBuilder, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Process, Spec,
-    User as SpecUser,
+    Linux, LinuxCapabilitiesBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType,
+    LinuxSeccomp, Process, Spec, User as SpecUser,
 };
 use runtime::capabilities::{self, Set};
 use runtime::users::User;
@@ -93,9 +93,9 @@ pub(crate) fn needs_host_ids(request: &Request) -> Option<&'static str> {
 pub(crate) fn decide_user_namespace(request: &Request) -> Result<UserNamespaceMode> {
     match (request.user_namespace, needs_host_ids(request)) {
         (UserNamespaceMode::Host, _) | (UserNamespaceMode::Automatic, Some(_)) => Ok(UserNamespaceMode::Host),
-        (UserNamespaceMode::Private, Some(reason)) => Err(Error::invalid(format!(
-            "`{reason}` needs the host's user ids; leave out `--userns=private`"
-        ))),
+        (UserNamespaceMode::Private, Some(reason)) => {
+            Err(Error::invalid(format!("`{reason}` needs the host's user ids; leave out `--userns=private`")))
+        }
         (UserNamespaceMode::Automatic | UserNamespaceMode::Private, None) => Ok(UserNamespaceMode::Private),
     }
 }
@@ -209,8 +209,8 @@ fn linux(config: &ContainerConfig, facts: &Facts) -> Result<Linux> {
     let security = &config.security;
     let range = config.range.map(ids::first_id).or(facts.joined_range);
     let mut linux = Linux::default();
-    linux.set_uid_mappings(range.map(mapping));
-    linux.set_gid_mappings(range.map(mapping));
+    linux.set_uid_mappings(range.map(mapping).transpose()?);
+    linux.set_gid_mappings(range.map(mapping).transpose()?);
     linux.set_namespaces(Some(namespaces(config, facts)?));
     linux.set_devices(Some(devices::devices(config)?));
     linux.set_resources(Some(resources(config)?));
@@ -243,18 +243,15 @@ pub(crate) fn linux_of_exec(config: &ContainerConfig, privileged: bool) -> Resul
         namespace
     });
     linux.set_namespaces(Some(namespaces.collect()));
-    linux.set_uid_mappings(config.range.map(ids::first_id).map(mapping));
-    linux.set_gid_mappings(config.range.map(ids::first_id).map(mapping));
+    linux.set_uid_mappings(config.range.map(ids::first_id).map(mapping).transpose()?);
+    linux.set_gid_mappings(config.range.map(ids::first_id).map(mapping).transpose()?);
     linux.set_seccomp(if privileged { None } else { seccomp_filter(config)? });
     Ok(linux)
 }
 
-fn mapping(first: u32) -> Vec<LinuxIdMapping> {
-    let mut mapping = LinuxIdMapping::default();
-    mapping.set_container_id(0);
-    mapping.set_host_id(first);
-    mapping.set_size(ids::SIZE);
-    vec![mapping]
+fn mapping(first: u32) -> Result<Vec<LinuxIdMapping>> {
+    let mapping = LinuxIdMappingBuilder::default().container_id(0_u32).host_id(first).size(ids::SIZE).build();
+    mapping.map(|mapping| vec![mapping]).map_err(|error| Error::internal("describe the user ids").with_source(error))
 }
 
 /// The filter that the configuration asks for.
@@ -264,9 +261,7 @@ pub(crate) fn seccomp_filter(config: &ContainerConfig) -> Result<Option<LinuxSec
         Seccomp::Unconfined => Ok(None),
         Seccomp::Default if config.security.privileged => Ok(None),
         Seccomp::Default => seccomp::docker_default().for_capabilities(capabilities).map(Some),
-        Seccomp::Profile(text) => {
-            seccomp::parse_docker_json(text.as_bytes())?.for_capabilities(capabilities).map(Some)
-        }
+        Seccomp::Profile(text) => seccomp::parse_docker_json(text.as_bytes())?.for_capabilities(capabilities).map(Some),
     }
 }
 

@@ -53,7 +53,7 @@ pub fn statistics(home: &Home, id: &ContainerId) -> Result<Sample> {
         memory_limit: stats.memory_limit.map_or(machine, |limit| limit.min(machine)),
         pids: stats.pids,
         block_read: stats.block_read,
-        block_write: stats.block_write,
+        block_write: stats.block_written,
         network_received,
         network_sent,
     })

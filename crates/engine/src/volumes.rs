@@ -30,7 +30,12 @@ pub(crate) fn data(home: &Home, name: &str) -> PathBuf {
 
 /// Makes what the mounts of a new container need: volumes with their first content, missing directories of `-v`.
 /// Returns the names of volumes that were made, for undoing it.
-pub(crate) fn prepare(home: &Home, config: &mut ContainerConfig, overlay: &Overlay, made: &mut Vec<String>) -> Result<()> {
+pub(crate) fn prepare(
+    home: &Home,
+    config: &mut ContainerConfig,
+    overlay: &Overlay,
+    made: &mut Vec<String>,
+) -> Result<()> {
     let mut view: Option<OwnedFd> = None;
     for entry in &mut config.mounts {
         match &entry.mount.source {

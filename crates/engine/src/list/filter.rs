@@ -72,7 +72,13 @@ impl Filter {
                 _ => return Err(wrong(name, value, "starting, healthy, unhealthy or none")),
             },
             "id" => Self::Id(text),
-            "is-task" => if matches!(value, "true" | "1") { Self::Never } else { Self::Always },
+            "is-task" => {
+                if matches!(value, "true" | "1") {
+                    Self::Never
+                } else {
+                    Self::Always
+                }
+            }
             "label" => match value.split_once('=') {
                 Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
                 None => Self::Label(text, None),
@@ -125,7 +131,7 @@ fn ancestor(home: &Home, text: &str) -> Filter {
 }
 
 fn created(home: &Home, text: &str) -> Result<Timestamp> {
-    Ok(ContainerConfig::read(home, &find::find(home, text)?)?.created)
+    Ok(ContainerConfig::read(home, &find(home, text)?)?.created)
 }
 
 /// A part of the name; with `^` and `$` its beginning and its end.

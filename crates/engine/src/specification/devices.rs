@@ -14,8 +14,7 @@ use crate::config::ContainerConfig;
 use crate::request::Device;
 
 /// Below /dev, but no devices of the machine, or the container's own.
-const NOT_THE_HOSTS: [&str; 9] =
-    ["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev", "hugepages"];
+const NOT_THE_HOSTS: [&str; 9] = ["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev", "hugepages"];
 /// How deep directories of devices are searched.
 const DEPTH: usize = 4;
 
@@ -129,13 +128,7 @@ fn parse_rule(text: &str) -> Result<LinuxDeviceCgroup> {
     Ok(rule(true, kind, number(major)?, number(minor)?, access))
 }
 
-fn rule(
-    allow: bool,
-    kind: LinuxDeviceType,
-    major: Option<i64>,
-    minor: Option<i64>,
-    access: &str,
-) -> LinuxDeviceCgroup {
+fn rule(allow: bool, kind: LinuxDeviceType, major: Option<i64>, minor: Option<i64>, access: &str) -> LinuxDeviceCgroup {
     let mut rule = LinuxDeviceCgroup::default();
     rule.set_allow(allow);
     rule.set_typ(Some(kind));

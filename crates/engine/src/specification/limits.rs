@@ -2,7 +2,7 @@
 
 use failure::{Error, Result};
 use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, PosixRlimit, PosixRlimitType,
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
 };
 
 use crate::config::ContainerConfig;
@@ -106,11 +106,12 @@ pub(crate) fn rlimits(asked: &[Ulimit]) -> Result<Vec<PosixRlimit>> {
                 ulimit.name, ulimit.soft, ulimit.hard
             )));
         }
-        let mut limit = PosixRlimit::default();
-        limit.set_typ(rlimit_type(&ulimit.name)?);
-        limit.set_soft(ulimit.soft);
-        limit.set_hard(ulimit.hard);
-        Ok(limit)
+        PosixRlimitBuilder::default()
+            .typ(rlimit_type(&ulimit.name)?)
+            .soft(ulimit.soft)
+            .hard(ulimit.hard)
+            .build()
+            .map_err(|error| Error::internal("describe a limit").with_source(error))
     };
     asked.iter().map(one).collect()
 }

@@ -65,9 +65,10 @@ fn own(home: &Home, config: &ContainerConfig, entry: &ConfigMount) -> Result<Spe
     match &mount.source {
         MountSource::Bind { path, .. } => Ok(bind(config, path, &mount.target, bind_options(mount))),
         MountSource::Volume(_) | MountSource::Anonymous => {
-            let name = entry.volume.as_deref().ok_or_else(|| {
-                Error::internal(format!("the volume at `{}` has no name", mount.target))
-            })?;
+            let name = entry
+                .volume
+                .as_deref()
+                .ok_or_else(|| Error::internal(format!("the volume at `{}` has no name", mount.target)))?;
             Ok(bind(config, &volumes::data(home, name), &mount.target, bind_options(mount)))
         }
         MountSource::Tmpfs { size, mode, options } => {

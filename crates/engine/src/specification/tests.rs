@@ -43,9 +43,10 @@ fn a_user_namespace_has_its_range_and_no_device_rules() {
 fn the_hosts_namespaces_are_not_mentioned() {
     let config = config(Request { network: NetworkMode::Host, ..Request::default() });
     let list = namespaces(&config, &Facts::default()).unwrap();
-    assert!(list.iter().all(|namespace| {
-        !matches!(namespace.typ(), LinuxNamespaceType::Network | LinuxNamespaceType::User)
-    }));
+    assert!(
+        list.iter()
+            .all(|namespace| { !matches!(namespace.typ(), LinuxNamespaceType::Network | LinuxNamespaceType::User) })
+    );
     assert_eq!(list.len(), 5);
 }
 
