@@ -1,9 +1,15 @@
 //! An image as commands see it: its id, configuration, layers and names; and how one is found.
 
-use failure::Result;
+use std::collections::BTreeMap;
+
+use failure::{Error, Kind, Result};
 use oci_spec::image::ImageConfiguration;
 
-use crate::{ChainId, ConfigDocument, Digest, ImageId, Layer, Reference, Store};
+use crate::documents::{Manifest, ManifestHead};
+use crate::{ChainId, ConfigDocument, Digest, ImageId, Layer, Names, Reference, Store};
+
+/// The fewest digits that may stand for an id.
+const SHORTEST_ID: usize = 2;
 
 /// An image of the store, its configuration read.
 #[derive(Clone, Debug)]
@@ -20,8 +26,6 @@ pub struct Image {
     pub blobs: Vec<Layer>,
     /// All names of this image, sorted.
     pub names: Vec<Reference>,
-    /// The bytes of all its unpacked layers together.
-    pub size: u64,
 }
 
 /// A line of `skep images`.
@@ -37,7 +41,7 @@ pub struct ImageSummary {
     pub created: Option<String>,
     /// The bytes of all its unpacked layers together.
     pub size: u64,
-    /// Its labels.
+    /// Its labels, sorted.
     pub labels: Vec<(String, String)>,
 }
 
@@ -48,19 +52,31 @@ impl Image {
     /// # Errors
     /// The blob is gone.
     pub fn document(&self, store: &Store) -> Result<ConfigDocument> {
-        let _ = store;
-        unimplemented!()
+        ConfigDocument::parse(&store.read_blob(&self.id.0)?)
+    }
+
+    /// The bytes of all its unpacked layers together.
+    ///
+    /// # Errors
+    /// A layer is gone.
+    pub fn size(&self, store: &Store) -> Result<u64> {
+        self.layers.iter().map(|layer| store.layer_size(layer)).sum()
     }
 }
 
 impl Store {
     /// The image that `text` names: a name, `name@digest`, an id, or the beginning of an id that only one image has.
+    /// A name comes before an id, as with Docker.
     ///
     /// # Errors
     /// There is no such image, or more than one.
     pub fn resolve(&self, text: &str) -> Result<Image> {
-        let _ = text;
-        unimplemented!()
+        let names = self.names()?;
+        if let Some(manifest) = find_name(&names, text)? {
+            return self.image_of(&manifest, &names);
+        }
+        let manifest = self.find_id(&names, text)?;
+        self.image_of(&manifest, &names)
     }
 
     /// The image with this manifest, as index.json or a container refers to it.
@@ -68,24 +84,119 @@ impl Store {
     /// # Errors
     /// The manifest or the configuration is missing or damaged.
     pub fn image(&self, manifest: &Digest) -> Result<Image> {
-        let _ = manifest;
-        unimplemented!()
+        self.image_of(manifest, &self.names()?)
     }
 
-    /// All images, newest first.
+    /// All images, newest first. One that is damaged is left out: its name can still be removed.
     ///
     /// # Errors
     /// index.json cannot be read.
     pub fn images(&self) -> Result<Vec<ImageSummary>> {
-        unimplemented!()
+        let names = self.names()?;
+        let mut by_manifest: BTreeMap<Digest, Option<ImageSummary>> = BTreeMap::new();
+        for entry in names.entries() {
+            by_manifest
+                .entry(entry.manifest)
+                .or_insert_with(|| self.image_of(&entry.manifest, &names).and_then(|image| self.summary(image)).ok());
+        }
+        let mut images: Vec<ImageSummary> = by_manifest.into_values().flatten().collect();
+        images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
+        Ok(images)
     }
 
     /// Gives the image that `source` names one more name. A name that another image had moves here.
     ///
     /// # Errors
-    /// There is no such image.
+    /// There is no such image, or the name has a digest.
     pub fn tag(&self, source: &str, name: &Reference) -> Result<()> {
-        let _ = (source, name);
-        unimplemented!()
+        if name.digest().is_some() {
+            return Err(Error::invalid(format!("`{name}` has a digest; a new name is NAME[:TAG]")));
+        }
+        let lock = self.lock_exclusive()?;
+        let image = self.resolve(source)?;
+        let mut names = self.names()?;
+        let entry = names.entries().iter().find(|entry| entry.manifest == image.manifest);
+        if let Some(entry) = entry.map(|entry| entry.renamed(Some(name.clone()))) {
+            names.set(entry);
+        }
+        self.write_names(&names, &lock)
     }
+
+    fn image_of(&self, manifest: &Digest, names: &Names) -> Result<Image> {
+        let read = Manifest::read_by(|digest| self.read_blob(digest), manifest)?;
+        Ok(Image {
+            id: ImageId(read.config),
+            manifest: *manifest,
+            config: read.configuration,
+            layers: read.chain,
+            blobs: read.layers,
+            names: names.of(manifest),
+        })
+    }
+
+    fn summary(&self, image: Image) -> Result<ImageSummary> {
+        let labels = image.config.labels_of_config();
+        let mut labels: Vec<_> =
+            labels.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        labels.sort();
+        Ok(ImageSummary {
+            size: image.size(self)?,
+            id: image.id,
+            manifest: image.manifest,
+            created: image.config.created().clone(),
+            names: image.names,
+            labels,
+        })
+    }
+
+    /// The manifest of the only image whose id begins with `text`.
+    fn find_id(&self, names: &Names, text: &str) -> Result<Digest> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let is_id = (SHORTEST_ID..=64).contains(&digits.len())
+            && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let mut found: BTreeMap<ImageId, Digest> = BTreeMap::new();
+        if is_id {
+            for entry in names.entries() {
+                if let Ok(id) = self.id_of(&entry.manifest)
+                    && id.0.hex().starts_with(digits)
+                {
+                    found.insert(id, entry.manifest);
+                }
+            }
+        }
+        if found.len() > 1 {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("`{text}` begins more than one image's id; write more of it"),
+            ));
+        }
+        found.pop_first().map(|(_, manifest)| manifest).ok_or_else(|| no_such_image(text))
+    }
+
+    /// An image's id from its manifest alone.
+    fn id_of(&self, manifest: &Digest) -> Result<ImageId> {
+        let head = ManifestHead::parse(&self.read_blob(manifest)?, &manifest.to_string())?;
+        head.config().map(|(digest, _)| ImageId(digest))
+    }
+}
+
+/// The manifest of a name; with a digest, which must be that of the manifest, the tag does not matter.
+fn find_name(names: &Names, text: &str) -> Result<Option<Digest>> {
+    let Ok(reference) = Reference::parse(text) else {
+        let looks_like_id = text.bytes().all(|byte| byte.is_ascii_hexdigit()) || text.starts_with("sha256:");
+        return if looks_like_id { Ok(None) } else { Reference::parse(text).map(|_| None) };
+    };
+    let Some(digest) = reference.digest() else {
+        return Ok(names.find(&reference).map(|name| name.manifest));
+    };
+    let same_repository = |name: &Reference| (name.host(), name.path()) == (reference.host(), reference.path());
+    let mut entries = names.entries().iter().filter(|entry| entry.manifest == *digest);
+    Ok(entries.find(|entry| entry.reference.as_ref().is_some_and(same_repository)).map(|entry| entry.manifest))
+}
+
+fn no_such_image(text: &str) -> Error {
+    let shown = text.escape_debug();
+    Error::not_found(format!(
+        "no such image `{shown}`; see `skep images`, or bring it in with `skep load` or `skep import`"
+    ))
 }

@@ -1,8 +1,15 @@
 //! `import`: an image of one layer from the tar of a root filesystem.
 
-use failure::Result;
+use failure::{Context, Error, Result};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
-use crate::{ConfigChange, ImageId, Input, Progress, Reference, Store};
+use crate::documents::{layer_type, manifest_bytes};
+use crate::jobs::{self, Copied, Source, Task, UnpackedLayer};
+use crate::layers::mark_opaque;
+use crate::{
+    ChainId, ConfigChange, ConfigDocument, Digest, History, ImageId, Input, Layer, Name, Progress, Reference, Staging,
+    Store,
+};
 
 /// What to import.
 #[derive(Debug)]
@@ -11,7 +18,7 @@ pub struct Import {
     pub input: Input,
     /// Changes to the configuration.
     pub changes: Vec<ConfigChange>,
-    /// The comment in the history.
+    /// The comment in the history; what was imported when there is none.
     pub message: Option<String>,
     /// The name to give it.
     pub reference: Option<Reference>,
@@ -22,6 +29,58 @@ pub struct Import {
 /// # Errors
 /// The archive is damaged or hostile, or the disk is full.
 pub fn import(store: &Store, import: Import, progress: &mut dyn Progress) -> Result<ImageId> {
-    let _ = (store, import, progress);
-    unimplemented!()
+    store.sweep()?;
+    let (file, name) = import.input.open()?;
+    let mut staging = Staging::new(store)?;
+    let layer = take_in(&mut staging, file, &name, progress)?;
+    let message = import.message.unwrap_or_else(|| format!("imported from {}", name.trim_matches('`')));
+    let now = jiff::Timestamp::now().to_string();
+    let mut document = ConfigDocument::empty();
+    document.set("created", now.as_str());
+    document.push_layer(&layer.diff_id, History { created: now, comment: message, ..History::default() })?;
+    for change in &import.changes {
+        change.apply(&mut document);
+    }
+    let config_bytes = document.to_bytes();
+    let config = staging.put(&config_bytes)?;
+    let manifest = manifest_bytes(&config, config_bytes.len() as u64, &[layer]);
+    let digest = staging.put(&manifest)?;
+    staging.publish(vec![Name::new(digest, manifest.len() as u64, import.reference)])?;
+    Ok(ImageId(config))
+}
+
+/// Stores and unpacks the tar as a bottom layer.
+fn take_in(staging: &mut Staging<'_>, file: std::fs::File, name: &str, progress: &mut dyn Progress) -> Result<Layer> {
+    let stat = fstat(&file).with_context(|| format!("look at {name}"))?;
+    let length = u64::try_from(stat.st_size).unwrap_or(0);
+    let source = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Source::Segment { file, offset: 0, length },
+        _ => Source::Stream(file),
+    };
+    let blob = staging.new_blob()?;
+    let directory = staging.new_layer()?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let tree = openat(CWD, directory.join("tree"), flags, Mode::empty()).context("open a layer")?;
+    let copy_to = blob.file.try_clone().context("copy a descriptor")?;
+    // Its digest is not known before its end; until then it goes by that of its name.
+    let label = Digest::of(name.as_bytes());
+    progress.begin(&label, length);
+    let task = Task { index: 0, label, source, copy_to: Some(copy_to), tree: Some(tree) };
+    let mut done = None;
+    let limits = *staging.store().limits();
+    jobs::run(&limits, staging.lease(), [Ok(task)].into_iter(), progress, |_, outcome| {
+        done = Some(outcome);
+        Ok(())
+    })
+    .with_context(|| format!("import {name}"))?;
+    let outcome = done.unwrap_or_default();
+    let (Some(Copied { digest, length }), Some(unpacked)) = (outcome.copied, outcome.unpacked) else {
+        return Err(Error::internal("the import ended without a result"));
+    };
+    let UnpackedLayer { diff_id, bytes, opaque, compression } = unpacked;
+    let diff_id = diff_id.unwrap_or(digest);
+    mark_opaque(&directory.join("tree"), &opaque)?;
+    staging.add_blob(&digest, blob);
+    staging.add_layer(&ChainId::above(None, &diff_id), directory, bytes)?;
+    Ok(Layer { digest, size: length, media_type: layer_type(compression), diff_id })
 }

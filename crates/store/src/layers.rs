@@ -1,8 +1,10 @@
 //! Unpacked layers, and the blobs they came from.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use failure::Result;
+use failure::{Context, Error, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, XattrFlags, fsetxattr, openat, openat2, statat};
 
 use crate::{ChainId, Digest, Store};
 
@@ -37,8 +39,7 @@ impl Store {
 
     /// Whether a layer is unpacked here.
     pub fn has_layer(&self, layer: &ChainId) -> bool {
-        rustix::fs::statat(self.directory(), format!("layers/{}", layer.0.hex()), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok()
+        statat(self.directory(), format!("layers/{}", layer.hex()), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// The bytes of an unpacked layer's files.
@@ -46,7 +47,28 @@ impl Store {
     /// # Errors
     /// The layer is not here.
     pub fn layer_size(&self, layer: &ChainId) -> Result<u64> {
-        let _ = layer;
-        unimplemented!()
+        let path = self.layer_directory(layer).join("size");
+        let text = fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
+        text.trim().parse().map_err(|_| Error::invalid(format!("`{}` is damaged", path.display())))
     }
+}
+
+/// Marks directories of a tree that was just unpacked as hiding what is below them. The names come from a process
+/// that read hostile bytes: they are walked from the tree's root without following any link.
+pub(crate) fn mark_opaque(tree: &Path, directories: &[Vec<u8>]) -> Result<()> {
+    if directories.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let root = openat(CWD, tree, flags, Mode::empty()).context("open a layer")?;
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    for path in directories {
+        let mark = || {
+            let directory = openat2(&root, path.as_slice(), flags, Mode::empty(), resolve)?;
+            fsetxattr(&directory, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
+        };
+        mark().with_context(|| format!("mark directory `{}` as opaque", path.escape_ascii()))?;
+    }
+    Ok(())
 }

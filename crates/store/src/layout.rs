@@ -4,9 +4,10 @@ use std::path::Path;
 
 use failure::Result;
 
-use crate::{Loaded, Progress, Store};
+use crate::contents::Contents;
+use crate::{Loaded, Progress, Staging, Store, oci};
 
-/// Loads the image called `name` (or the only one, or all when `name` is none) from an OCI layout directory.
+/// Loads the image called `name` (or all, when `name` is none) from an OCI layout directory.
 ///
 /// # Errors
 /// The directory is no OCI layout, or damaged.
@@ -16,6 +17,10 @@ pub fn load_layout(
     name: Option<&str>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Loaded>> {
-    let _ = (store, directory, name, progress);
-    unimplemented!()
+    store.sweep()?;
+    let contents = Contents::of_directory(directory)?;
+    let mut staging = Staging::new(store)?;
+    let (loaded, names) = oci::load(&mut staging, &contents, name, progress)?;
+    staging.publish(names)?;
+    Ok(loaded)
 }

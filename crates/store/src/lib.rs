@@ -7,21 +7,29 @@
 //! Ways in: [`load()`], [`load_layout`], [`import()`], [`commit`]. All of them stage what they make under a
 //! [`Staging`] directory that dies with its process, and publish it in one step under the store's lock.
 
+mod archive;
 mod blobs;
 mod change;
 mod config;
+mod contents;
 mod digest;
+mod docker;
+mod documents;
 mod image;
 mod import;
+mod ingest;
 mod input;
+mod jobs;
 mod layers;
 mod layout;
 mod load;
 mod names;
+mod oci;
 mod progress;
 mod reference;
 mod staging;
 mod store;
+mod unpack;
 
 pub mod changes;
 pub mod collect;
@@ -33,6 +41,7 @@ pub mod save;
 pub mod tarball;
 pub mod writable;
 
+pub use archive::drain as read_whole_archive;
 pub use change::{Change as ConfigChange, split_words};
 pub use config::{ConfigDocument, History};
 pub use digest::{ChainId, Digest, Hasher, ImageId};

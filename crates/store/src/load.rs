@@ -1,14 +1,17 @@
-//! `load`: images from a docker-archive or an OCI archive.
+//! `load`: images from a docker-archive or an OCI archive, told apart by what is in them.
 
-use failure::Result;
+use failure::{Error, Result};
 
-use crate::{ImageId, Input, Progress, Reference, Store};
+use crate::contents::Contents;
+use crate::{Digest, ImageId, Input, Progress, Reference, Staging, Store, docker, oci};
 
 /// An image that came in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// Its id.
     pub id: ImageId,
+    /// Its manifest.
+    pub manifest: Digest,
     /// The names it has now.
     pub names: Vec<Reference>,
 }
@@ -18,6 +21,19 @@ pub struct Loaded {
 /// # Errors
 /// The archive is damaged, hostile or not an image archive; the disk is full.
 pub fn load(store: &Store, input: Input, progress: &mut dyn Progress) -> Result<Vec<Loaded>> {
-    let _ = (store, input, progress);
-    unimplemented!()
+    store.sweep()?;
+    let (file, name) = input.open()?;
+    let mut staging = Staging::new(store)?;
+    let contents = Contents::of_archive(file, name, &mut staging)?;
+    // Docker writes both forms into one archive since version 25; its own names the configuration that is the id.
+    let (loaded, names) = if contents.has(docker::MANIFEST) {
+        docker::load(&mut staging, &contents, progress)
+    } else if contents.has(oci::LAYOUT) {
+        oci::load(&mut staging, &contents, None, progress)
+    } else {
+        let hint = "it has neither manifest.json nor oci-layout; a root filesystem comes in with `skep import`";
+        Err(Error::invalid(format!("{} is not an image archive: {hint}", contents.name())))
+    }?;
+    staging.publish(names)?;
+    Ok(loaded)
 }

@@ -1,29 +1,119 @@
 //! index.json: which manifests are images, and what they are called.
+//!
+//! ```text
+//! { "schemaVersion": 2, "manifests": [ { "mediaType", "digest", "size",
+//!     "annotations": { "org.opencontainers.image.ref.name": "docker.io/library/busybox:latest" } }, ... ] }
+//! ```
+//!
+//! One entry for each name; an image without a name has one entry without the annotation. Entries and fields that
+//! other tools wrote are kept as they are. The file is replaced by rename under the store's exclusive lock, and read
+//! without any: a reader sees the state before or after.
 
-use failure::Result;
+use failure::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags, openat};
+use serde_json::{Map, Value, json};
 
+use crate::blobs::read_bounded;
+use crate::documents::{OCI_MANIFEST, parse};
 use crate::{Digest, Lock, Reference, Store};
 
+/// Where an entry keeps its name.
+pub(crate) const NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+
 /// All images and their names, as index.json has them: a root set for the garbage collection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Names {
+    document: Map<String, Value>,
     entries: Vec<Name>,
 }
 
 /// One entry: a manifest, and one of its names (none: an image that lost its last name).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Name {
     /// The digest of the manifest.
     pub manifest: Digest,
-    /// The length of the manifest.
-    pub size: u64,
-    /// The manifest's media type.
-    pub media_type: String,
     /// The name.
     pub reference: Option<Reference>,
+    /// The descriptor as it is in the file.
+    pub(crate) descriptor: Map<String, Value>,
+}
+
+impl Name {
+    /// A name (or none) for an OCI manifest of `size` bytes.
+    pub fn new(manifest: Digest, size: u64, reference: Option<Reference>) -> Self {
+        Self::of_type(OCI_MANIFEST, manifest, size, reference)
+    }
+
+    /// A name (or none) for a manifest of this media type.
+    pub fn of_type(media_type: &str, manifest: Digest, size: u64, reference: Option<Reference>) -> Self {
+        let mut descriptor = Map::new();
+        descriptor.insert("mediaType".into(), media_type.into());
+        descriptor.insert("digest".into(), manifest.to_string().into());
+        descriptor.insert("size".into(), size.into());
+        let mut name = Self { manifest, reference: None, descriptor };
+        name.rename(reference);
+        name
+    }
+
+    /// The same manifest under another name, or none.
+    #[must_use]
+    pub fn renamed(&self, reference: Option<Reference>) -> Self {
+        let mut name = self.clone();
+        name.rename(reference);
+        name
+    }
+
+    fn rename(&mut self, reference: Option<Reference>) {
+        match &reference {
+            Some(reference) => {
+                let annotations = self.descriptor.entry("annotations").or_insert_with(|| json!({}));
+                annotations[NAME_ANNOTATION] = reference.full().into();
+            }
+            None => {
+                if let Some(Value::Object(annotations)) = self.descriptor.get_mut("annotations") {
+                    annotations.remove(NAME_ANNOTATION);
+                }
+            }
+        }
+        self.reference = reference;
+    }
+
+    /// An entry of the file; none if it is not one of ours (another algorithm, no digest).
+    fn read(descriptor: Map<String, Value>) -> Option<Self> {
+        let manifest = Digest::parse(descriptor.get("digest")?.as_str()?).ok()?;
+        let annotations = descriptor.get("annotations");
+        if annotations.is_some_and(|annotations| !annotations.is_object()) {
+            return None;
+        }
+        let name = annotations.and_then(|annotations| annotations.get(NAME_ANNOTATION)).and_then(Value::as_str);
+        Some(Self { manifest, reference: name.and_then(|name| Reference::parse(name).ok()), descriptor })
+    }
 }
 
 impl Names {
+    fn parse(bytes: &[u8], path: &str) -> Result<Self> {
+        let mut document: Map<String, Value> = parse(bytes, path)?;
+        let Some(Value::Array(manifests)) = document.remove("manifests") else {
+            return Err(Error::invalid(format!("`{path}` is damaged: it has no list of manifests")));
+        };
+        let entries = manifests
+            .into_iter()
+            .filter_map(|entry| match entry {
+                Value::Object(descriptor) => Name::read(descriptor),
+                _ => None,
+            })
+            .collect();
+        Ok(Self { document, entries })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut document = self.document.clone();
+        let entries =
+            self.entries.iter().map(|name| Value::Object(name.renamed(name.reference.clone()).descriptor)).collect();
+        document.insert("manifests".into(), Value::Array(entries));
+        Value::Object(document).to_string().into_bytes()
+    }
+
     /// All entries.
     pub fn entries(&self) -> &[Name] {
         &self.entries
@@ -31,33 +121,50 @@ impl Names {
 
     /// The manifest called `reference`.
     pub fn find(&self, reference: &Reference) -> Option<&Name> {
-        let _ = reference;
-        unimplemented!()
+        self.entries.iter().find(|entry| entry.reference.as_ref() == Some(reference))
     }
 
     /// All names of a manifest, sorted.
     pub fn of(&self, manifest: &Digest) -> Vec<Reference> {
-        let _ = manifest;
-        unimplemented!()
+        let mine = self.entries.iter().filter(|entry| entry.manifest == *manifest);
+        let mut names: Vec<Reference> = mine.filter_map(|entry| entry.reference.clone()).collect();
+        names.sort();
+        names
     }
 
-    /// Calls a manifest `reference` (or keeps it without a name). A manifest that loses this name and has no other
-    /// stays as a nameless image.
+    /// Calls a manifest as `entry` says (or keeps it without a name). The manifest that loses this name stays, as a
+    /// nameless image if it has no other.
     pub fn set(&mut self, entry: Name) {
-        let _ = entry;
-        unimplemented!()
+        if let Some(reference) = &entry.reference
+            && let Some(place) = self.entries.iter().position(|one| one.reference.as_ref() == Some(reference))
+        {
+            let before = self.entries.remove(place);
+            if before.manifest != entry.manifest {
+                self.keep(before.renamed(None));
+            }
+        }
+        self.keep(entry);
+    }
+
+    /// Adds an entry. An image is nameless or has names, never both.
+    fn keep(&mut self, entry: Name) {
+        let known = self.entries.iter().any(|one| one.manifest == entry.manifest);
+        if entry.reference.is_none() && known {
+            return;
+        }
+        self.entries.retain(|one| one.manifest != entry.manifest || one.reference.is_some());
+        self.entries.push(entry);
     }
 
     /// Takes a name away and gives back what it named. The image goes with its last name.
     pub fn remove(&mut self, reference: &Reference) -> Option<Name> {
-        let _ = reference;
-        unimplemented!()
+        let place = self.entries.iter().position(|entry| entry.reference.as_ref() == Some(reference))?;
+        Some(self.entries.remove(place))
     }
 
     /// Takes all entries of a manifest away.
     pub fn remove_manifest(&mut self, manifest: &Digest) -> Vec<Name> {
-        let _ = manifest;
-        unimplemented!()
+        self.entries.extract_if(.., |entry| entry.manifest == *manifest).collect()
     }
 }
 
@@ -67,7 +174,13 @@ impl Store {
     /// # Errors
     /// It is missing or damaged.
     pub fn names(&self) -> Result<Names> {
-        unimplemented!()
+        let path = self.root().join("index.json");
+        let shown = path.display().to_string();
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = openat(self.directory(), "index.json", flags, Mode::empty());
+        let file = file.with_context(|| format!("open `{shown}`"))?;
+        let bytes = read_bounded(std::fs::File::from(file)).with_context(|| format!("read `{shown}`"))?;
+        Names::parse(&bytes, &shown)
     }
 
     /// Replaces index.json, durably.
@@ -75,7 +188,48 @@ impl Store {
     /// # Errors
     /// It cannot be written.
     pub fn write_names(&self, names: &Names, _exclusive: &Lock) -> Result<()> {
-        let _ = names;
-        unimplemented!()
+        self.replace_file("index.json", &names.to_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(text: &str) -> Option<Reference> {
+        Some(Reference::parse(text).unwrap())
+    }
+
+    fn name(content: &str, text: &str) -> Name {
+        Name::new(Digest::of(content.as_bytes()), 1, reference(text))
+    }
+
+    #[test]
+    fn a_name_moves_and_its_old_image_stays_nameless() {
+        let mut names = Names::default();
+        names.set(name("one", "a"));
+        names.set(name("one", "b"));
+        names.set(name("two", "a"));
+        assert_eq!(names.of(&Digest::of(b"one")), [reference("b").unwrap()]);
+        names.set(name("two", "b"));
+        assert_eq!(names.entries().len(), 3);
+        assert!(names.entries().iter().any(|e| e.manifest == Digest::of(b"one") && e.reference.is_none()));
+        names.set(name("one", "c"));
+        assert_eq!(names.entries().len(), 3, "a name takes the nameless entry away");
+    }
+
+    #[test]
+    fn what_others_wrote_is_kept() {
+        let digest = Digest::of(b"x");
+        let text = format!(
+            r#"{{"schemaVersion":2,"x":1,"manifests":[{{"mediaType":"m","digest":"{digest}","size":3,"annotations":{{"k":"v"}}}}]}}"#
+        );
+        let mut names = Names::parse(text.as_bytes(), "index.json").unwrap();
+        names.set(names.entries()[0].renamed(reference("a:1")));
+        let text = String::from_utf8(names.to_bytes()).unwrap();
+        for part in [r#""x":1"#, r#""k":"v""#, r#""org.opencontainers.image.ref.name":"docker.io/library/a:1""#] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(Names::parse(text.as_bytes(), "index.json").unwrap(), names);
     }
 }

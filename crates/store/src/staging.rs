@@ -1,28 +1,42 @@
 //! What a command has made but not published yet.
 //!
 //! ```text
-//! leases/<random>/            flocked by its owner (and the owner's workers) while one of them lives
-//! leases/<random>/blobs/<hex of digest, or a number>
-//! leases/<random>/layers/<number>/{tree,size}
+//! leases/<random>.lock        flocked by its owner (and the owner's processes) while one of them lives
+//! leases/<random>/            everything that the owner makes; the lock is made before it and removed after it
+//! leases/<random>/b<number>   a blob
+//! leases/<random>/l<number>/  a layer: tree/ and size
 //! ```
 //!
 //! [`Staging::publish`] renames everything into place under the store's lock. Dropped without it, everything is
-//! deleted; killed, the lock is free and [`Store::sweep`] deletes the rest.
+//! deleted; if the owner is killed, the lock is free, and the next command's [`Store::sweep`] deletes it.
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
-use failure::Result;
+use failure::{Context, Error, Kind, Result};
+use rustix::fs::{FlockOperation, flock};
+use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::documents::Manifest;
 use crate::{ChainId, Digest, Name, Store};
 
 /// A directory for work in progress.
 #[derive(Debug)]
 pub struct Staging<'a> {
     store: &'a Store,
+    directory: PathBuf,
+    lock_path: PathBuf,
+    lock: File,
+    blobs: BTreeMap<Digest, PathBuf>,
+    layers: BTreeMap<ChainId, PathBuf>,
+    next: u32,
 }
 
-/// A blob being staged: written and hashed at once.
+/// A blob being staged.
 #[derive(Debug)]
 pub struct StagedBlob {
     /// Where it is until it is published.
@@ -37,7 +51,26 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// The disk is full, or the store is not writable.
     pub fn new(store: &'a Store) -> Result<Self> {
-        Ok(Self { store })
+        let leases = store.root().join("leases");
+        let failed = || format!("make a lease in `{}`", leases.display());
+        loop {
+            let mut random = [0_u8; 8];
+            getrandom(&mut random, GetRandomFlags::empty()).with_context(failed)?;
+            let name = format!("{:016x}", u64::from_ne_bytes(random));
+            let lock_path = leases.join(format!("{name}.lock"));
+            let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock_path);
+            let lock = lock.with_context(failed)?;
+            // A sweep may have come in between, and taken the lock or even removed the file: then another name.
+            let ours = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if !ours || lock.metadata().with_context(failed)?.nlink() == 0 {
+                continue;
+            }
+            let directory = leases.join(name);
+            let made = DirBuilder::new().mode(0o700).create(&directory);
+            let staging =
+                Self { store, directory, lock_path, lock, blobs: BTreeMap::new(), layers: BTreeMap::new(), next: 0 };
+            return made.map(|()| staging).with_context(failed);
+        }
     }
 
     /// The store this is for.
@@ -45,13 +78,24 @@ impl<'a> Staging<'a> {
         self.store
     }
 
+    /// What a process must keep open that works on what is staged.
+    pub(crate) fn lease(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
     /// Stages a small blob (a manifest, a configuration).
     ///
     /// # Errors
     /// It cannot be written.
     pub fn put(&mut self, bytes: &[u8]) -> Result<Digest> {
-        let _ = bytes;
-        unimplemented!()
+        use std::io::Write;
+        let digest = Digest::of(bytes);
+        if !self.has_blob(&digest) {
+            let mut blob = self.new_blob()?;
+            blob.file.write_all(bytes).context("store a blob")?;
+            self.add_blob(&digest, blob);
+        }
+        Ok(digest)
     }
 
     /// A new file for a blob whose digest is known only when it is complete: write it, then [`Staging::add_blob`].
@@ -59,13 +103,35 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// It cannot be made.
     pub fn new_blob(&mut self) -> Result<StagedBlob> {
-        unimplemented!()
+        let path = self.directory.join(format!("b{}", self.next));
+        self.next += 1;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        Ok(StagedBlob { file: file.context("store a blob")?, path })
     }
 
-    /// Says that `blob` is complete and what its digest is.
+    /// Says that `blob` is complete and what its digest is. Another one with that digest stays as it is.
     pub fn add_blob(&mut self, digest: &Digest, blob: StagedBlob) {
-        let _ = (digest, blob);
-        unimplemented!()
+        if self.blobs.contains_key(digest) {
+            let _ = fs::remove_file(&blob.path);
+            return;
+        }
+        self.blobs.insert(*digest, blob.path);
+    }
+
+    /// Whether a blob is staged or in the store.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.blobs.contains_key(digest) || self.store.has_blob(digest)
+    }
+
+    /// Opens a blob that is staged or in the store.
+    ///
+    /// # Errors
+    /// It is in neither.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File> {
+        match self.blobs.get(digest) {
+            Some(path) => File::open(path).with_context(|| format!("open blob `{digest}`")),
+            None => self.store.open_blob(digest),
+        }
     }
 
     /// A new directory for a layer; its files go into the directory `tree` in it, which is there already.
@@ -73,7 +139,14 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// It cannot be made.
     pub fn new_layer(&mut self) -> Result<PathBuf> {
-        unimplemented!()
+        let directory = self.directory.join(format!("l{}", self.next));
+        self.next += 1;
+        DirBuilder::new().mode(0o700).create(&directory).context("make a layer")?;
+        let tree = directory.join("tree");
+        DirBuilder::new().mode(0o755).create(&tree).context("make a layer")?;
+        // The umask is the caller's; a container's root directory is not its business.
+        fs::set_permissions(&tree, std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("make a layer")?;
+        Ok(directory)
     }
 
     /// Says that the layer in `directory` is complete, what it is, and how many bytes its files have.
@@ -81,8 +154,14 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// Its size cannot be written.
     pub fn add_layer(&mut self, layer: &ChainId, directory: PathBuf, size: u64) -> Result<()> {
-        let _ = (layer, directory, size);
-        unimplemented!()
+        fs::write(directory.join("size"), size.to_string()).context("make a layer")?;
+        self.layers.insert(*layer, directory);
+        Ok(())
+    }
+
+    /// Whether a layer is staged or in the store.
+    pub fn has_layer(&self, layer: &ChainId) -> bool {
+        self.layers.contains_key(layer) || self.store.has_layer(layer)
     }
 
     /// Moves all into place, then adds `names` to index.json. Everything that the manifests need must be here or
@@ -91,8 +170,61 @@ impl<'a> Staging<'a> {
     /// # Errors
     /// Something needed is gone, or the disk is full.
     pub fn publish(self, names: Vec<Name>) -> Result<()> {
-        let _ = names;
-        unimplemented!()
+        let lock = self.store.lock_exclusive()?;
+        let mut needed = BTreeSet::new();
+        for name in &names {
+            self.check(&name.manifest, &mut needed)?;
+        }
+        // An archive may have had files that no image needs.
+        for (digest, path) in self.blobs.iter().filter(|(digest, _)| needed.contains(*digest)) {
+            rename_into(path, &self.store.blob_path(digest)).context("publish a blob")?;
+        }
+        for (layer, directory) in &self.layers {
+            rename_into(directory, &self.store.layer_directory(layer)).context("publish a layer")?;
+        }
+        let mut all = self.store.names()?;
+        for name in names {
+            all.set(name);
+        }
+        self.store.write_names(&all, &lock)
+    }
+
+    /// Whether all that a manifest needs will be in the store. Somebody may have removed what was there.
+    fn check(&self, manifest: &Digest, needed: &mut BTreeSet<Digest>) -> Result<()> {
+        let document = Manifest::read(self, manifest)?;
+        let mut blobs = vec![*manifest, document.config];
+        blobs.extend(document.layers.iter().map(|layer| layer.digest));
+        let blob_is_gone = blobs.iter().any(|blob| !self.has_blob(blob));
+        needed.extend(blobs);
+        if blob_is_gone || document.chain.iter().any(|layer| !self.has_layer(layer)) {
+            let message = "a layer that the image shares was removed at the same time; run the command again";
+            return Err(Error::new(Kind::Busy, message));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        // What cannot be deleted now is swept later: the lock file stays then.
+        if remove_tree(&self.directory).is_ok() {
+            let _ = fs::remove_file(&self.lock_path);
+        }
+    }
+}
+
+/// Content-addressed: if it is there already, it is the same.
+fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        other => other,
+    }
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -102,6 +234,33 @@ impl Store {
     /// # Errors
     /// Something cannot be deleted; the rest was.
     pub fn sweep(&self) -> Result<()> {
-        unimplemented!()
+        let leases = self.root().join("leases");
+        let mut outcome = Ok(());
+        for entry in fs::read_dir(&leases).with_context(|| format!("list `{}`", leases.display()))? {
+            let path = entry.with_context(|| format!("list `{}`", leases.display()))?.path();
+            if path.extension().is_some_and(|extension| extension == "lock") {
+                outcome = outcome.and(sweep_lease(&path));
+            }
+        }
+        outcome
+    }
+}
+
+fn sweep_lease(lock_path: &Path) -> Result<()> {
+    let lock = match File::open(lock_path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("open `{}`", lock_path.display())),
+    };
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(());
+    }
+    let directory = lock_path.with_extension("");
+    remove_tree(&directory).with_context(|| format!("delete `{}`", directory.display()))?;
+    match fs::remove_file(lock_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("delete `{}`", lock_path.display()))
+        }
+        _ => Ok(()),
     }
 }
