@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use failure::{Context as _, Error, Result};
 use monitor::Exit;
 use monitor::state::Status;
-use monitor::stdio::{Local, Pump, Pumped, Remote};
+use monitor::stdio::{Local, Pumped, Remote, pump};
 use oci_spec::runtime::Process;
 use runtime::capabilities::Set;
 use runtime::{ContainerId, Stdio, cgroup};
@@ -84,7 +84,7 @@ impl Execution {
     /// Only a fault of the system.
     pub fn relay(&mut self, local: Local<'_>) -> Result<Pumped> {
         let nothing = Remote::Pipes { stdin: None, stdout: None, stderr: None };
-        Pump::run(self.pidfd.as_fd(), self.remote.take().unwrap_or(nothing), local)
+        pump(self.pidfd.as_fd(), self.remote.take().unwrap_or(nothing), local)
     }
 
     /// Waits for its end: the exit code, or 128 + the signal.

@@ -197,7 +197,8 @@ pub fn remove(home: &Home, id: &ContainerId, options: RemoveOptions) -> Result<(
         end.wait(Some(KILLED))?;
     }
     recover::clear_run(home, id)?;
-    remove_locked(home, &config, lock, options.volumes)?;
+    remove_locked(home, &config, options.volumes)?;
+    drop(lock);
     recover::sweep_lightly(home);
     Ok(())
 }
@@ -207,8 +208,8 @@ pub(crate) fn is_being_removed(home: &Home, id: &ContainerId) -> bool {
     State::read(&home.container(id)).is_ok_and(|state| state.error == REMOVED_BY_FORCE)
 }
 
-/// Steps 12 and 13 of [`crate::recover`]: what does not run goes into the trash.
-pub(crate) fn remove_locked(home: &Home, config: &ContainerConfig, lock: Lock, with_volumes: bool) -> Result<()> {
+/// Steps 12 and 13 of [`crate::recover`]: what does not run goes into the trash. The caller holds its lock.
+pub(crate) fn remove_locked(home: &Home, config: &ContainerConfig, with_volumes: bool) -> Result<()> {
     names::release(home, &config.id, &config.name)?;
     if let Some(range) = config.range {
         ids::release(home, &config.id, range)?;
@@ -217,7 +218,6 @@ pub(crate) fn remove_locked(home: &Home, config: &ContainerConfig, lock: Lock, w
     if with_volumes {
         volumes::remove_anonymous(home, config);
     }
-    drop(lock);
     Ok(())
 }
 

@@ -92,7 +92,8 @@ pub fn run(
     }
     let New { config, lock, warnings } = create_locked(home, request)?;
     if let Err(error) = created(&config.id, &warnings) {
-        let _ = lifecycle::remove_locked(home, &config, lock, true);
+        let _ = lifecycle::remove_locked(home, &config, true);
+        drop(lock);
         return Err(error);
     }
     let mut started = spawn(home, config, lock, attach)?;

@@ -4,8 +4,8 @@
 //! setup_process      own session; every descriptor but the socket and the container's lock is closed
 //! launch             plan, run directory, cgroups, clone; state: running; exec     -- failed --> undo, tell, exit
 //! supervise          heap given back; one loop until the process has ended
-//! after the end      cgroups away; state: exited (or, with --rm, the container away); tell all clients;
-//!                    run directory away; last, empty the trash: nobody waits for that
+//! after the end      cgroups away; state: exited (or, with --rm, the container away); run directory away;
+//!                    tell all clients; last, empty the trash: nobody waits for that
 //! ```
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -43,7 +43,7 @@ pub(crate) fn monitor_process(
             true
         }
     };
-    std::process::exit(i32::from(failed))
+    monitor::process::exit(i32::from(failed))
 }
 
 fn supervise(home: &Home, config: ContainerConfig, lock: Lock, stream: UnixStream, attach: Attach) -> Result<()> {
@@ -61,11 +61,9 @@ fn supervise(home: &Home, config: ContainerConfig, lock: Lock, stream: UnixStrea
     drop(config);
     drop(lock);
     let mut monitor = Monitor::new(setup)?;
-    monitor::process::trim_memory();
     let exit = monitor.run()?;
     let words = after.settle(home, &exit);
     monitor.finish(&exit, words.is_some(), words.as_deref().unwrap_or_default());
-    recover::remove_directory(&home.container_run(&after.id));
     if after.auto_remove {
         recover::empty_trash(home);
     }
@@ -150,7 +148,8 @@ pub(crate) fn null() -> Result<OwnedFd> {
 fn undo_launch(home: &Home, config: &ContainerConfig, lock: Lock, error: &Error) {
     let _ = recover::clear_run(home, &config.id);
     if config.auto_remove {
-        let _ = lifecycle::remove_locked(home, config, lock, true);
+        let _ = lifecycle::remove_locked(home, config, true);
+        drop(lock);
         return;
     }
     let _ = State::update(&home.container(&config.id), |state| {
@@ -189,7 +188,11 @@ impl Aftermath {
     }
 
     /// Steps 9 to 13. Returns what is to be said of a lack of memory. What fails is left to the next command.
+    ///
+    /// The container's lock is held, so that no `start` meets the old run directory. Only a forced removal, which waits
+    /// for this end, keeps the lock to itself: it clears up, too.
     fn settle(&self, home: &Home, exit: &Exit) -> Option<String> {
+        let lock = self.lock(home);
         let group = cgroup::Path::of_container(self.id.as_ref()).and_then(|path| Cgroup::open(&path)).ok();
         let out_of_memory = group.as_ref().is_some_and(|group| group.oom_kills().is_ok_and(|kills| kills > 0));
         let words = out_of_memory.then(|| out_of_memory_words(self.memory_limit));
@@ -198,34 +201,37 @@ impl Aftermath {
             let _ = group.kill_all();
             let _ = recover::remove_cgroup(group);
         }
-        let recorded = if self.auto_remove { self.remove(home) } else { Ok(false) };
-        if !recorded.unwrap_or(false) {
+        let run = home.container_run(&self.id);
+        let goes = self.auto_remove && lock.is_some() && !run.join(lifecycle::RESTART_MARK).exists();
+        let gone = goes && self.remove(home).is_ok();
+        if !gone {
             let _ = State::update(&home.container(&self.id), |state| {
                 state.set_exited(exit, out_of_memory);
                 state.error = words.clone().unwrap_or_default();
             });
         }
+        if lock.is_some() {
+            recover::remove_directory(&run);
+        }
         words
     }
 
-    /// Removes a container that was to go with its end. False: it is restarted, or somebody else removes it.
-    fn remove(&self, home: &Home) -> Result<bool> {
+    /// The container's lock, if it can be had.
+    fn lock(&self, home: &Home) -> Option<Lock> {
         const PAUSE: Duration = Duration::from_millis(2);
-        if home.container_run(&self.id).join(lifecycle::RESTART_MARK).exists() {
-            return Ok(false);
-        }
-        // A rename or a look at it holds the lock for a moment; a forced removal for good.
+        // A rename or a pause holds it for a moment; a forced removal for good.
         for _ in 0..500 {
             match Lock::attempt(&home.container(&self.id).join("layer")) {
-                Ok(Some(lock)) => {
-                    let config = ContainerConfig::read(home, &self.id)?;
-                    return lifecycle::remove_locked(home, &config, lock, true).map(|()| true);
-                }
+                Ok(Some(lock)) => return Some(lock),
                 Ok(None) if !lifecycle::is_being_removed(home, &self.id) => std::thread::sleep(PAUSE),
                 _ => break,
             }
         }
-        Ok(false)
+        None
+    }
+
+    fn remove(&self, home: &Home) -> Result<()> {
+        lifecycle::remove_locked(home, &ContainerConfig::read(home, &self.id)?, true)
     }
 }
 
