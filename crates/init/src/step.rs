@@ -229,7 +229,7 @@ pub(crate) fn strings(mut bytes: &[u8]) -> impl Iterator<Item = &CStr> {
 }
 
 /// The strings of a run of bytes, two by two.
-pub(crate) fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&CStr, &CStr)> {
+pub fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&CStr, &CStr)> {
     let mut strings = strings(bytes);
     core::iter::from_fn(move || Some((strings.next()?, strings.next()?)))
 }

@@ -1,30 +1,125 @@
 //! One more process in a container that runs.
+//!
+//! The caller stays where it is: a helper joins the namespaces, and the process that it clones there is the caller's own
+//! child (drawn in `init::join`). The target is held by a pidfd that was checked against its start time, so that a number
+//! given anew leads nowhere.
 
-use failure::Result;
-use oci_spec::runtime::{Linux, Process};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use crate::{ProcessIdentity, Running, Stdio, cgroup};
+use failure::{Context as _, Error, Result};
+use init::Join;
+use init::channel::{self, Message};
+use oci_spec::runtime::{Linux, Process};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use sys::process::Clone;
+
+use crate::cgroup::{Cgroup, Joiners};
+use crate::launch::{end, pair, write_process_file};
+use crate::plan::{ExecPlan, Outside, Pointers, borrow};
+use crate::seccomp::Instruction;
+use crate::{ProcessIdentity, Running, Stdio, cgroup, report};
 
 /// A process to add to a container.
 #[derive(Clone, Copy, Debug)]
 pub struct Exec<'a> {
     /// The container's first process.
     pub target: &'a ProcessIdentity,
-    /// The container's control group.
+    /// The container's control group. Its processes must not be frozen.
     pub cgroup: &'a cgroup::Path,
     /// What to execute, as whom.
     pub process: &'a Process,
     /// The container's specification: its namespaces, id mappings and filter.
     pub linux: &'a Linux,
+    /// A compiled filter, instead of compiling that of the specification.
+    pub filter: Option<&'a [Instruction]>,
     /// Where compiled filters are kept.
     pub seccomp_cache: Option<&'a Path>,
 }
 
-/// Starts the process. It is this process's child; this process itself stays where it is.
+/// Starts the process. It is this process's child; this process, which must have one thread, stays where it is.
 ///
 /// # Errors
 /// The container has ended, the request is wrong, or the program cannot be executed.
-pub fn exec(_exec: &Exec<'_>, _stdio: Stdio) -> Result<Running> {
-    unimplemented!()
+pub fn exec(exec: &Exec<'_>, stdio: Stdio) -> Result<Running> {
+    let plan = ExecPlan::new(exec)?;
+    stdio.check(plan.terminal)?;
+    stdio.give_to(plan.identity.host_uid, plan.identity.host_gid)?;
+    let (helper, channel) = start_helper(exec, &plan, &stdio)?;
+    drop(stdio);
+    let running = follow(&plan, &channel);
+    // It ends by itself once it has cloned; what it had to say was said.
+    let _ = rustix::process::waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED);
+    running
+}
+
+fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(OwnedFd, OwnedFd)> {
+    let target = exec.target.open()?;
+    let joiners = Cgroup::open(exec.cgroup)?.joiners()?;
+    // v1: the new process joins by itself. v2: the helper is born in the group, and the new process too.
+    let (files, directory) = match &joiners {
+        Joiners::Tasks(files) => (files.iter().map(AsFd::as_fd).collect(), None),
+        Joiners::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
+    };
+    let outside = Outside { joiners: &files, cgroup_names: &[], cgroup_links: &[], streams: stdio.borrow() };
+    let pointers = Pointers::new(&plan.program);
+    let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
+        .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
+    let (ours, theirs) = pair()?;
+    match sys::process::clone(0, directory).context("cannot make a process in the container's cgroup")? {
+        Clone::Parent { pidfd, .. } => Ok((pidfd, ours)),
+        Clone::Child => {
+            let join = Join { target: target.as_fd(), namespaces: plan.namespaces, steps: &steps };
+            init::join(&join, theirs.as_fd())
+        }
+    }
+}
+
+/// Hears who the process is, and waits until its program runs.
+fn follow(plan: &ExecPlan, channel: &OwnedFd) -> Result<Running> {
+    let mut process: Option<(ProcessIdentity, OwnedFd)> = None;
+    let mut terminal = None;
+    let failed = loop {
+        match channel::receive(channel).context("cannot hear from the new process")? {
+            Some((Message::Process(pid), Some(pidfd))) => {
+                let identity = ProcessIdentity::of(pid)?;
+                if let Err(failed) = grant(plan, channel, pid) {
+                    end(&pidfd);
+                    return Err(failed);
+                }
+                process = Some((identity, pidfd));
+            }
+            Some((Message::Ready, master)) => terminal = master,
+            Some((Message::Failed { step, errno }, _)) => {
+                break report::failed(&plan.actions, &plan.program, step, errno);
+            }
+            Some(_) => break report::vanished(),
+            None => match process {
+                Some((identity, pidfd)) if terminal.is_some() || !plan.terminal => {
+                    return Ok(Running { identity, pidfd, terminal });
+                }
+                _ => break report::vanished(),
+            },
+        }
+    };
+    if let Some((_, pidfd)) = process {
+        end(&pidfd);
+    }
+    Err(failed)
+}
+
+/// What only the host may grant to the new process, which waits for it.
+fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32) -> Result<()> {
+    if !plan.waits {
+        return Ok(());
+    }
+    for (resource, limit) in &plan.raised {
+        rustix::process::prlimit(Pid::from_raw(pid), *resource, limit.clone()).context("cannot raise a limit")?;
+    }
+    if let Some(score) = plan.oom_score_adjust {
+        write_process_file(pid, "oom_score_adj", &score.to_string())?;
+    }
+    // A process that is gone has said why.
+    let _ = channel::send(channel, Message::Start, None);
+    Ok(())
 }

@@ -1,16 +1,37 @@
-//! Launching.
+//! From a plan to a process that waits just before its program.
+//!
+//! ```text
+//!   parent                                          child (crate init)
+//!   cgroup with its limits
+//!   join foreign namespaces, clone3, come back ----> cgroups, other namespaces, loopback, host name
+//!   id maps, MAPPED ------------------------------->  root of the namespace; proc, sysfs, devpts, mqueue, tmpfs
+//!   root file system, /dev, binds: MOUNT each ----->  enters the root, attaches, masks, user, capabilities
+//!   START ----------------------------------------->  filter, exec
+//! ```
+//! The protocol is drawn in [`init::channel`]. The parent is the host's root in the host's namespaces: whatever the
+//! container's root may not do, it does, and hands over the result as a detached mount. Nothing is attached anywhere on
+//! the host, so that a parent that dies leaves nothing behind but the cgroup.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use failure::Result;
+use failure::{Context as _, Error, Result};
+use init::channel::{self, Message};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use sys::process::Clone;
 
-use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio};
+use crate::cgroup::{Cgroup, Controller, Joiners};
+use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, borrow};
+use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, report};
 
-/// A container that waits just before its program.
+/// A container that waits just before its program. Dropped, it is killed and its cgroup removed.
 #[derive(Debug)]
 pub struct Launched {
+    child: Child,
     identity: ProcessIdentity,
-    pidfd: OwnedFd,
+    channel: OwnedFd,
+    plan: Plan,
 }
 
 /// A process that runs its program.
@@ -24,12 +45,25 @@ pub struct Running {
     pub terminal: Option<OwnedFd>,
 }
 
-/// Makes the container, up to its program. The cgroup stays when this fails: remove it with [`crate::cgroup::Cgroup::remove`].
+/// Makes the container, up to its program. The calling process must have one thread, and becomes its parent.
 ///
 /// # Errors
-/// A step failed; nothing of the container is left but its cgroup.
-pub fn launch(_plan: Plan, _root: &dyn RootFilesystem, _stdio: Stdio) -> Result<Launched> {
-    unimplemented!()
+/// A step failed; nothing of the container is left.
+pub fn launch(plan: Plan, root: &dyn RootFilesystem, stdio: Stdio) -> Result<Launched> {
+    stdio.check(plan.terminal)?;
+    stdio.give_to(plan.identity.host_uid, plan.identity.host_gid)?;
+    let group = make_group(&plan)?;
+    let started = start_child(&plan, &group, &stdio);
+    let (mut child, channel, foreign) = started.inspect_err(|_| remove_group(&plan))?;
+    child.group = Some(plan.cgroup.clone());
+    // From here on a failure kills the child and removes the group, by its guard.
+    drop(stdio);
+    let provided = provide(&plan, &group, &child, &channel, root, foreign);
+    let identity = match provided {
+        Ok(identity) => identity,
+        Err(failed) => return Err(child_report(&plan, &channel).unwrap_or(failed)),
+    };
+    Ok(Launched { child, identity, channel, plan })
 }
 
 impl Launched {
@@ -39,13 +73,263 @@ impl Launched {
         self.identity
     }
 
-    /// Lets it execute its program. Dropped instead, it is killed.
+    /// Its handle, readable once it has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_fd()
+    }
+
+    /// Lets it execute its program.
     ///
     /// # Errors
     /// A step of the set-up failed, or the program cannot be executed ([`failure::Kind::CommandNotFound`],
-    /// [`failure::Kind::CommandNotExecutable`]).
+    /// [`failure::Kind::CommandNotExecutable`]). Nothing of the container is left then.
     pub fn start(self) -> Result<Running> {
-        let _ = &self.pidfd;
-        unimplemented!()
+        let Self { child, identity, channel, plan } = self;
+        // A child that is gone has said why.
+        let _ = channel::send(&channel, Message::Start, None);
+        let terminal = await_program(&channel, |step, errno| report::failed(&plan.actions, &plan.program, step, errno))?;
+        if plan.terminal && terminal.is_none() {
+            return Err(report::vanished());
+        }
+        Ok(Running { identity, pidfd: child.keep()?, terminal })
     }
+}
+
+/// Waits until the program runs, which closes the child's end; takes the terminal if one comes.
+pub(crate) fn await_program(
+    channel: &OwnedFd,
+    failed: impl Fn(u32, i32) -> Error,
+) -> Result<Option<OwnedFd>> {
+    let mut terminal = None;
+    loop {
+        match channel::receive(channel).context("cannot hear from the new process")? {
+            None => return Ok(terminal),
+            Some((Message::Ready, master)) => terminal = master,
+            Some((Message::Failed { step, errno }, _)) => return Err(failed(step, errno)),
+            Some(_) => return Err(report::vanished()),
+        }
+    }
+}
+
+/// Makes the group with the limits. In a user namespace no device node can be made, so rules for them are not needed.
+fn make_group(plan: &Plan) -> Result<Cgroup> {
+    let devices: &[Controller] = if plan.namespaces.mapping.is_some() { &[] } else { &[Controller::Devices] };
+    Cgroup::create(&plan.cgroup, &plan.resources, devices)
+}
+
+fn remove_group(plan: &Plan) {
+    if let Ok(group) = Cgroup::open(&plan.cgroup) {
+        // What failed first is what is told.
+        let _ = group.remove();
+    }
+}
+
+/// Clones the child, in the namespaces that it joins, with those of their file systems that only the parent can make.
+fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, OwnedFd, Vec<OwnedFd>)> {
+    let (ours, theirs) = pair()?;
+    let joiners = group.joiners()?;
+    let (files, directory) = match &joiners {
+        Joiners::Tasks(files) => (files.iter().map(AsFd::as_fd).collect(), None),
+        Joiners::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
+    };
+    let (names, links) = cgroup_names(group);
+    let outside = Outside { joiners: &files, cgroup_names: &names, cgroup_links: &links, streams: stdio.borrow() };
+    let pointers = Pointers::new(&plan.program);
+    let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
+        .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
+    let visit = Visit::enter(&plan.namespaces.joins)?;
+    let cloned = sys::process::clone(u64::from(plan.namespaces.at_clone), directory);
+    if let Ok(Clone::Child) = cloned {
+        init::run(&steps, theirs.as_fd());
+    }
+    let foreign = match &cloned {
+        Ok(_) => deliver::foreign(&plan.actions),
+        Err(_) => Ok(Vec::new()),
+    };
+    visit.leave()?;
+    let Clone::Parent { pid, pidfd } = cloned.context("cannot make a process with new namespaces")? else {
+        return Err(report::vanished());
+    };
+    let child = Child { pid, pidfd, group: None, kept: false };
+    Ok((child, ours, foreign?))
+}
+
+/// All that the child waits for, in its order.
+fn provide(
+    plan: &Plan,
+    group: &Cgroup,
+    child: &Child,
+    channel: &OwnedFd,
+    root: &dyn RootFilesystem,
+    foreign: Vec<OwnedFd>,
+) -> Result<ProcessIdentity> {
+    let pid = child.pid.as_raw_nonzero().get();
+    raise_limits(plan, child.pid)?;
+    if let Some(score) = plan.oom_score_adjust {
+        write_process_file(pid, "oom_score_adj", &score.to_string())?;
+    }
+    let mut user_namespace = None;
+    if let Some(maps) = &plan.namespaces.mapping {
+        write_maps(pid, maps)?;
+        tell(channel, Message::Mapped, None)?;
+        user_namespace = Some(open_user_namespace(pid, &child.pidfd)?);
+    }
+    let maker = deliver::Maker { maps: plan.namespaces.mapping.as_ref(), user_namespace, root, group };
+    let mut foreign = foreign.into_iter();
+    for action in &plan.actions {
+        match action {
+            Action::Receive { delivery, .. } => {
+                let mount = maker.make(delivery, &mut foreign)?;
+                tell(channel, Message::Mount, Some(mount.as_fd()))?;
+            }
+            Action::AttachCgroups { attributes, .. } => {
+                for mount in maker.cgroup_views(*attributes)? {
+                    tell(channel, Message::Mount, Some(mount.as_fd()))?;
+                }
+            }
+            _ => {}
+        }
+    }
+    ProcessIdentity::of(pid)
+}
+
+/// A pair of connected sockets that keep messages apart.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .context("cannot make a socket pair")
+}
+
+fn tell(channel: &OwnedFd, message: Message, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+    channel::send(channel, message, descriptor).context("the new process ended while it was set up")
+}
+
+/// Why the child stopped listening, if it said so.
+fn child_report(plan: &Plan, channel: &OwnedFd) -> Option<Error> {
+    rustix::net::shutdown(channel, rustix::net::Shutdown::Write).ok()?;
+    loop {
+        match channel::receive(channel).ok()?? {
+            // The shutdown above made it stop: the parent's own failure is the cause.
+            (Message::Failed { errno, .. }, _) if errno == Errno::OWNERDEAD.raw_os_error() => return None,
+            (Message::Failed { step, errno }, _) => {
+                return Some(report::failed(&plan.actions, &plan.program, step, errno));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `memory\0cpu,cpuacct\0` and the pairs `cpu\0cpu,cpuacct\0`.
+fn cgroup_names(group: &Cgroup) -> (Vec<u8>, Vec<u8>) {
+    let (mut names, mut links) = (Vec::new(), Vec::new());
+    for view in group.views() {
+        for link in &view.links {
+            links.extend_from_slice(link.as_bytes());
+            links.push(0);
+            links.extend_from_slice(view.name.as_bytes());
+            links.push(0);
+        }
+        names.extend_from_slice(view.name.as_bytes());
+        names.push(0);
+    }
+    (names, links)
+}
+
+/// Hard limits that only the parent may raise; the child sets the rest itself.
+fn raise_limits(plan: &Plan, pid: Pid) -> Result<()> {
+    for (resource, limit) in &plan.raised {
+        rustix::process::prlimit(Some(pid), *resource, limit.clone()).context("cannot raise a limit")?;
+    }
+    Ok(())
+}
+
+/// Root of the host writes any map, and leaves setgroups allowed.
+fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
+    write_process_file(pid, "uid_map", &maps.users)?;
+    write_process_file(pid, "gid_map", &maps.groups)
+}
+
+pub(crate) fn write_process_file(pid: i32, name: &str, text: &str) -> Result<()> {
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/{name}"), flags, rustix::fs::Mode::empty())
+        .and_then(|file| rustix::io::write(file, text.as_bytes()))
+        .with_context(|| format!("cannot write the {name} of the new process"))
+        .map(drop)
+}
+
+fn open_user_namespace(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    sys::namespace::user_namespace(pidfd.as_fd())
+        .or_else(|_| rustix::fs::open(format!("/proc/{pid}/ns/user"), flags, rustix::fs::Mode::empty()))
+        .context("cannot open the user namespace of the new process")
+}
+
+/// A stay in other namespaces: what is cloned meanwhile is born there.
+struct Visit<'a> {
+    homes: Vec<(OwnedFd, &'a Joined)>,
+}
+
+impl<'a> Visit<'a> {
+    fn enter(joins: &'a [Joined]) -> Result<Self> {
+        let mut visit = Self { homes: Vec::with_capacity(joins.len()) };
+        for join in joins {
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            let home = rustix::fs::open(format!("/proc/self/ns/{}", join.name()), flags, rustix::fs::Mode::empty())
+                .with_context(|| format!("cannot open this process's {} namespace", join.name()))?;
+            let entered = rustix::thread::move_into_link_name_space(join.file.as_fd(), join.link_type())
+                .with_context(|| format!("cannot join the {} namespace `{}`", join.name(), join.path.display()));
+            if let Err(failed) = entered {
+                visit.leave()?;
+                return Err(failed);
+            }
+            visit.homes.push((home, join));
+        }
+        Ok(visit)
+    }
+
+    fn leave(self) -> Result<()> {
+        for (home, join) in self.homes.into_iter().rev() {
+            rustix::thread::move_into_link_name_space(home.as_fd(), join.link_type())
+                .with_context(|| format!("cannot come back from the {} namespace", join.name()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A child that does not run its program yet. Dropped, it is killed, waited for, and its group removed.
+#[derive(Debug)]
+struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    group: Option<crate::cgroup::Path>,
+    kept: bool,
+}
+
+impl Child {
+    /// A handle to it; from now on it is the caller's to end.
+    fn keep(mut self) -> Result<OwnedFd> {
+        let handle = self.pidfd.try_clone().context("cannot keep the handle of the new process")?;
+        self.kept = true;
+        Ok(handle)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        end(&self.pidfd);
+        if let Some(path) = &self.group
+            && let Ok(group) = Cgroup::open(path)
+        {
+            let _ = group.remove();
+        }
+    }
+}
+
+/// Kills a child and waits for it. One that is gone already is as good.
+pub(crate) fn end(pidfd: &OwnedFd) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
 }

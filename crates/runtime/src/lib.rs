@@ -16,10 +16,12 @@ pub mod seccomp;
 pub mod users;
 
 mod container_id;
+mod deliver;
 mod exec;
 mod identity;
 mod launch;
 mod plan;
+mod report;
 mod root;
 pub mod sealed;
 mod stdio;

@@ -1,87 +1,92 @@
-//! Keeps the engine's own binary out of reach of containers that share its user ids.
+//! Keeps the engine's own binary out of reach of containers that share its user ids (CVE-2019-5736).
 //!
-//! Until a process executes the container's program, `/proc/<pid>/exe` is the engine. A container whose root is the
-//! host's root may open that for writing, and an image whose program is `/proc/self/exe` runs the engine inside to
-//! have it held still (CVE-2019-5736). With a user namespace the file's owner is nobody the container can act as,
-//! and nothing of this is needed. Without one, the engine executes itself anew from a place that nobody can write:
-//!
-//! 1. a detached read-only bind mount of the binary: it is in no mount namespace, so nobody can make it writable;
-//! 2. where the kernel cannot make one, a sealed copy in memory, which costs milliseconds.
-//!
-//! Both show in what `/proc/self/exe` is, so [`ensure`] needs no marker that a caller could forge.
+//! Between clone and exec a process of the container still runs the engine's image, and a root that is the host's root could
+//! write to it through `/proc/<pid>/exe`. So the engine runs from a mount that nobody can write through: a detached
+//! read-only copy of the mount that holds its binary. It costs one more exec, once; where it is refused, a sealed copy of
+//! the binary in memory does the same. With a user namespace none of this is needed: the file is another user's there.
 
-use std::ffi::CString;
-use std::fs::File;
-use std::io;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStringExt as _;
 
 use failure::{Context as _, Error, Result};
-use rustix::fs::{self, CWD, MemfdFlags, SealFlags, StatVfsMountFlags};
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::mount::OpenTreeFlags;
 use sys::mount::Attributes;
 use sys::process::{StringList, StringPointer};
 
-const OWN_BINARY: &str = "/proc/self/exe";
-/// What nobody can undo on the copy in memory.
-const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+const SELF: &str = "/proc/self/exe";
+/// Tells the new image that it is the second try, so that there is no third.
+const MARK: &str = "SKEP_SEALED=1";
 
-/// Makes sure that this process runs from a file that cannot be written through `/proc/<pid>/exe`. If it does not, the
-/// process executes itself anew from such a file, with the same arguments and environment: call it before anything
-/// was done.
+/// Makes sure that this process runs from a file that cannot be written through `/proc/<pid>/exe`: returns if it does,
+/// else executes the same program with the same arguments from such a file. To be called before anything was done.
 ///
 /// # Errors
 /// No such file can be made.
 pub fn ensure() -> Result<()> {
-    if is_sealed()? {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let binary = rustix::fs::open(SELF, flags, Mode::empty()).context("cannot open this program")?;
+    if is_sealed(&binary)? {
         return Ok(());
     }
-    let binary = match read_only_mount() {
-        Ok(mount) => mount,
-        Err(_) => sealed_copy().context("copy the engine's binary into memory, to seal it")?,
-    };
-    Err(execute_again(&binary))
-}
-
-fn is_sealed() -> Result<bool> {
-    let binary = File::open(OWN_BINARY).context("open the engine's own binary")?;
-    let mount = fs::fstatvfs(&binary).context("look at the engine's own binary")?;
-    if mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        return Ok(true);
+    if std::env::var_os("SKEP_SEALED").is_some() {
+        return Err(Error::unsupported("this program cannot be protected from the container; leave out `--userns host`"));
     }
-    // Only a file in memory can have seals; any other refuses the question.
-    Ok(fs::fcntl_get_seals(&binary).is_ok_and(|seals| seals.contains(SEALS)))
+    let file = read_only_mount().or_else(|_| copy_in_memory(&binary))?;
+    execute(&file)
 }
 
-fn read_only_mount() -> rustix::io::Result<OwnedFd> {
-    let mount = open_tree(CWD, OWN_BINARY, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
-    sys::mount::set_attributes(mount.as_fd(), Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() })?;
+fn is_sealed(binary: &OwnedFd) -> Result<bool> {
+    let mount = rustix::fs::fstatvfs(binary).context("cannot look at this program")?;
+    let sealed = || rustix::fs::fcntl_get_seals(binary).is_ok_and(|seals| seals.contains(SealFlags::WRITE));
+    Ok(mount.f_flag.contains(StatVfsMountFlags::RDONLY) || sealed())
+}
+
+/// The binary, on a read-only mount of its own that is attached nowhere.
+fn read_only_mount() -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(rustix::fs::CWD, SELF, flags).context("cannot copy the mount of this program")?;
+    let read_only = Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() };
+    sys::mount::set_attributes(mount.as_fd(), read_only).context("cannot make the mount of this program read-only")?;
     Ok(mount)
 }
 
-fn sealed_copy() -> io::Result<OwnedFd> {
-    let memory = fs::memfd_create("skep", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut copy = File::from(memory);
-    io::copy(&mut File::open(OWN_BINARY)?, &mut copy)?;
-    fs::fcntl_add_seals(&copy, SEALS)?;
-    Ok(copy.into())
+/// A copy in memory that nobody can change.
+fn copy_in_memory(binary: &OwnedFd) -> Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create("skep", flags).context("cannot copy this program to memory")?;
+    let mut rest = rustix::fs::fstat(binary).context("cannot look at this program")?.st_size;
+    while rest > 0 {
+        let amount = usize::try_from(rest).unwrap_or(usize::MAX);
+        let copied = rustix::fs::sendfile(&copy, binary, None, amount).context("cannot copy this program to memory")?;
+        if copied == 0 {
+            break;
+        }
+        rest = rest.saturating_sub(i64::try_from(copied).unwrap_or(i64::MAX));
+    }
+    rustix::fs::fchmod(&copy, Mode::from_raw_mode(0o555)).context("cannot make the copy executable")?;
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, all).context("cannot seal the copy of this program")?;
+    Ok(copy)
 }
 
-/// Does not return but to say why it failed.
-fn execute_again(binary: &OwnedFd) -> Error {
-    let arguments = std::env::args_os().map(OsStringExt::into_vec);
-    let environment = std::env::vars_os().map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='));
-    // What came from exec holds no zero, so that none is left out here.
-    let arguments: Vec<CString> = arguments.filter_map(|word| CString::new(word).ok()).collect();
-    let environment: Vec<CString> = environment.filter_map(|entry| CString::new(entry).ok()).collect();
+/// Runs the same program from another file. Returns only on failure.
+fn execute(file: &OwnedFd) -> Result<()> {
+    let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| Error::internal("a zero byte in an argument"));
+    let arguments: Vec<CString> = std::env::args_os().map(c_string).collect::<Result<_>>()?;
+    let variables = std::env::vars_os().map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        name
+    });
+    let environment: Vec<CString> = variables.chain([MARK.into()]).map(c_string).collect::<Result<_>>()?;
     let (arguments, environment) = (pointers(&arguments), pointers(&environment));
-    let errno = match (StringList::new(&arguments), StringList::new(&environment)) {
-        (Some(arguments), Some(environment)) => sys::process::execute_file(binary.as_fd(), arguments, environment),
-        _ => rustix::io::Errno::INVAL,
-    };
-    Error::internal("execute the engine from a file that containers cannot write").with_source(io::Error::from(errno))
+    let lists = StringList::new(&arguments).zip(StringList::new(&environment));
+    let (arguments, environment) = lists.ok_or_else(|| Error::internal("no arguments"))?;
+    Err(sys::process::execute_file(file.as_fd(), arguments, environment)).context("cannot execute this program anew")
 }
 
-fn pointers(strings: &[CString]) -> Vec<StringPointer<'_>> {
-    strings.iter().map(|text| StringPointer::new(text)).chain([StringPointer::END]).collect()
+fn pointers(texts: &[CString]) -> Vec<StringPointer<'_>> {
+    texts.iter().map(|text| StringPointer::new(text)).chain([StringPointer::END]).collect()
 }

@@ -1,6 +1,13 @@
 //! What a new process has as its descriptors 0, 1 and 2.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use failure::{Context as _, Error, Result};
+use rustix::fs::{Gid, Uid};
+
+use crate::plan::Streams;
+
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
 
 /// The standard streams of a new process.
 #[derive(Debug)]
@@ -21,4 +28,38 @@ pub enum Stdio {
         /// Descriptor 2.
         stderr: OwnedFd,
     },
+}
+
+impl Stdio {
+    /// A terminal must be what the specification has too.
+    pub(crate) fn check(&self, terminal: bool) -> Result<()> {
+        match (self, terminal) {
+            (Self::Terminal { .. }, true) | (Self::Files { .. }, false) => Ok(()),
+            (Self::Terminal { .. }, false) => Err(Error::internal("the specification has no terminal")),
+            (Self::Files { .. }, true) => Err(Error::internal("the specification has a terminal")),
+        }
+    }
+
+    /// Gives anonymous pipes to a user. Files that have a name are not ours to give away.
+    pub(crate) fn give_to(&self, uid: u32, gid: u32) -> Result<()> {
+        let Self::Files { stdin, stdout, stderr } = self else { return Ok(()) };
+        if uid == 0 && gid == 0 {
+            return Ok(());
+        }
+        for file in [stdin, stdout, stderr] {
+            let kind = rustix::fs::fstatfs(file).context("cannot look at a standard stream")?.f_type;
+            if kind as u64 == PIPEFS_MAGIC {
+                rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                    .context("cannot give a pipe to the user of the process")?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn borrow(&self) -> Streams<'_> {
+        match self {
+            Self::Terminal { rows, columns } => Streams::Terminal { rows: *rows, columns: *columns },
+            Self::Files { stdin, stdout, stderr } => Streams::Files([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
+        }
+    }
 }

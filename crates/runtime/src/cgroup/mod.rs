@@ -19,6 +19,7 @@ mod limits;
 mod tree;
 mod v1;
 mod v2;
+mod view;
 
 use std::os::fd::OwnedFd;
 use std::thread::sleep;
@@ -30,6 +31,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use limits::MINIMUM_MEMORY;
+pub(crate) use view::is_unified;
 
 /// How long processes have to stand still once they are told to.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);

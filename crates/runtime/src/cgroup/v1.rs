@@ -62,6 +62,11 @@ pub(super) fn open(path: &Path) -> Result<Group> {
 }
 
 impl Group {
+    /// What is in each hierarchy, and where.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&[Controller], &str)> {
+        self.places.iter().map(|place| (&*place.controllers, &*place.directory))
+    }
+
     /// The `tasks` files, in each of which the new process writes "0".
     pub(super) fn tasks(&self) -> Result<Vec<OwnedFd>> {
         let open = |place: &Place| {

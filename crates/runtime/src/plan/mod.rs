@@ -1,50 +1,288 @@
-//! The plan.
+//! All that launching will do, decided: the steps of the child in order, and what the parent does beside them.
+//!
+//! ```text
+//!   what the child does                                    why then
+//!   join cgroups, new namespaces, loopback, names          needs no ids
+//!   wait for the maps, become root                         what is made belongs to the container's root
+//!   make proc, sysfs, mqueue, devpts, tmpfs                while the parent mounts the root; proc and sysfs need the host's
+//!   enter the root                                         the host's tree is gone from here on
+//!   attach all, kernel settings, masks, streams            only paths inside
+//!   working directory, root read-only, limits              nothing is made any more
+//!   user, capabilities, no_new_privs                       nothing privileged any more
+//!   wait for the start, filter, execute
+//! ```
 
-use std::fmt;
+mod action;
+mod binds;
+mod devices;
+mod display;
+mod limits;
+mod mounts;
+mod namespaces;
+mod options;
+mod paths;
+mod process;
+mod refuse;
+mod settings;
+
 use std::path::Path;
 
-use failure::Result;
-use oci_spec::runtime::Spec;
+use failure::{Context as _, Error, Result};
+use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use sys::mount::Attributes;
 
-use crate::{ContainerId, cgroup};
+pub(crate) use action::{Action, Delivery, FileSystem, Outside, Pointers, Streams, borrow};
+pub(crate) use binds::Bind;
+pub(crate) use devices::{Devices, LINKS};
+pub(crate) use limits::Raised;
+pub(crate) use namespaces::{IdMaps, Joined, Namespaces};
+pub(crate) use options::Idmap;
+pub(crate) use process::{Identity, Program};
+
+use crate::seccomp::{self, Instruction};
+use crate::{ContainerId, Exec, cgroup};
 
 /// What a container is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Its id.
+    /// Its id: its host name, if it has a uts namespace and the specification gives none.
     pub id: &'a ContainerId,
     /// The OCI specification. Its `root.path` is not looked at: the root comes from a [`crate::RootFilesystem`].
     pub spec: &'a Spec,
     /// Its control group, which launching makes with the limits of the specification.
     pub cgroup: &'a cgroup::Path,
+    /// A compiled filter, instead of compiling that of the specification.
+    pub filter: Option<&'a [Instruction]>,
     /// Where compiled filters are kept.
     pub seccomp_cache: Option<&'a Path>,
     /// Put a tiny PID 1 in front of the program, which forwards signals and reaps.
     pub init: bool,
 }
 
-/// All that launching will do, decided. Bind sources and namespaces that the request names are open in it.
+/// All that launching will do, decided. Bind sources and namespaces that the request names are open in it: do not close
+/// descriptors behind its back.
 #[derive(Debug)]
-pub struct Plan {}
+pub struct Plan {
+    pub(crate) cgroup: cgroup::Path,
+    pub(crate) resources: LinuxResources,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) identity: Identity,
+    pub(crate) program: Program,
+    pub(crate) terminal: bool,
+    pub(crate) raised: Vec<Raised>,
+    pub(crate) oom_score_adjust: Option<i32>,
+    warnings: Vec<String>,
+}
 
 impl Plan {
     /// Decides everything. Makes nothing; only opens what the request names.
     ///
     /// # Errors
     /// The request is wrong or impossible.
-    pub fn new(_request: &Request<'_>) -> Result<Self> {
-        unimplemented!()
+    pub fn new(request: &Request<'_>) -> Result<Self> {
+        refuse::specification(request.spec)?;
+        let linux = request.spec.linux().as_ref().ok_or_else(|| Error::invalid("the specification has no `linux` part"))?;
+        let process = process_of(request.spec)?;
+        refuse::linux(linux)?;
+        refuse::process(process)?;
+        let mut warnings = Vec::new();
+        let namespaces = Namespaces::read(linux)?;
+        let filter = filter(request.filter, linux, request.seccomp_cache)?;
+        let identity = Identity::read(process, namespaces.mapping.as_ref(), filter.is_some(), &mut warnings)?;
+        let (limits, raised) = limits::read(process, &mut warnings)?;
+        let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
+        let terminal = process.terminal().unwrap_or(false);
+        let mounts = mounts::read(request.spec.mounts().as_deref().unwrap_or_default(), linux, &namespaces, terminal)?;
+        if terminal && mounts.devpts.is_none() {
+            return Err(Error::invalid("a terminal needs a devpts on `/dev/pts`; add it to the mounts"));
+        }
+        let mut actions = Vec::with_capacity(64);
+        before_root(&mut actions, request, &namespaces)?;
+        let (proc, devpts) = (mounts.proc, mounts.devpts);
+        around_root(&mut actions, mounts);
+        inside_root(&mut actions, linux, &namespaces, proc)?;
+        streams(&mut actions, terminal, devpts, identity.uid);
+        let read_only = request.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
+        directory(&mut actions, process, read_only)?;
+        become_user(&mut actions, process, limits, terminal);
+        execute(&mut actions, filter, true, request.init);
+        Ok(Self {
+            cgroup: request.cgroup.clone(),
+            resources: linux.resources().clone().unwrap_or_default(),
+            namespaces,
+            actions,
+            identity,
+            program: Program::read(process)?,
+            terminal,
+            raised,
+            oom_score_adjust,
+            warnings,
+        })
     }
 
     /// What was asked for and cannot be granted on this machine, one line each: for the caller to show.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        unimplemented!()
+        &self.warnings
     }
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, _formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
+/// What one more process in a container does.
+pub(crate) struct ExecPlan {
+    pub(crate) namespaces: u32,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) identity: Identity,
+    pub(crate) program: Program,
+    pub(crate) terminal: bool,
+    pub(crate) raised: Vec<Raised>,
+    pub(crate) oom_score_adjust: Option<i32>,
+    /// Whether it waits until the parent has granted the last two.
+    pub(crate) waits: bool,
+}
+
+impl ExecPlan {
+    pub(crate) fn new(exec: &Exec<'_>) -> Result<Self> {
+        let process = exec.process;
+        refuse::process(process)?;
+        // What cannot be granted was said when the container was made.
+        let mut warnings = Vec::new();
+        let kinds = namespaces::kinds(exec.linux)?;
+        let maps = IdMaps::read(exec.linux, kinds & namespaces::USER != 0)?;
+        let filter = filter(exec.filter, exec.linux, exec.seccomp_cache)?;
+        let identity = Identity::read(process, maps.as_ref(), filter.is_some(), &mut warnings)?;
+        let (limits, raised) = limits::read(process, &mut warnings)?;
+        let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
+        let waits = !raised.is_empty() || oom_score_adjust.is_some();
+        let terminal = process.terminal().unwrap_or(false);
+        let mut actions = vec![Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() }];
+        if maps.is_some() {
+            actions.push(Action::BecomeRoot);
+        }
+        actions.push(Action::AdoptRoot);
+        streams(&mut actions, terminal, None, identity.uid);
+        actions.push(Action::ChangeDirectory(paths::plain(process.cwd())?));
+        if waits {
+            actions.push(Action::AwaitStart);
+        }
+        become_user(&mut actions, process, limits, terminal);
+        execute(&mut actions, filter, false, false);
+        let program = Program::read(process)?;
+        Ok(Self { namespaces: kinds, actions, identity, program, terminal, raised, oom_score_adjust, waits })
     }
+}
+
+fn process_of(spec: &Spec) -> Result<&Process> {
+    spec.process().as_ref().ok_or_else(|| Error::invalid("the specification has no `process` part"))
+}
+
+/// The filter and its flags; an empty one is none.
+fn filter(given: Option<&[Instruction]>, linux: &Linux, cache: Option<&Path>) -> Result<Option<(Vec<Instruction>, u32)>> {
+    let flags = linux.seccomp().as_ref().map_or(0, seccomp::flags);
+    let program = match (given, linux.seccomp()) {
+        (Some(program), _) => program.to_vec(),
+        (None, Some(wanted)) => seccomp::compile(wanted, cache).context("cannot use the system call filter")?,
+        (None, None) => return Ok(None),
+    };
+    Ok((!program.is_empty()).then_some((program, flags)))
+}
+
+fn before_root(actions: &mut Vec<Action>, request: &Request<'_>, namespaces: &Namespaces) -> Result<()> {
+    actions.push(Action::JoinCgroups { path: request.cgroup.as_str().to_owned() });
+    if namespaces.in_child != 0 {
+        actions.push(Action::NewNamespaces(namespaces.in_child));
+    }
+    actions.push(Action::IsolateMounts);
+    if namespaces.in_child & namespaces::NETWORK != 0 {
+        actions.push(Action::RaiseLoopback);
+    }
+    let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    let (mut host, domain) = (named(request.spec.hostname()), named(request.spec.domainname()));
+    if (host.is_some() || domain.is_some()) && !namespaces.is_private(namespaces::UTS) {
+        return Err(Error::invalid("a host name needs a uts namespace of the container's own"));
+    }
+    // A joined namespace keeps the name that its owner gave it.
+    if namespaces.is_new(namespaces::UTS) {
+        host.get_or_insert_with(|| request.id.short().to_owned());
+        actions.extend(host.map(Action::SetHostName));
+        actions.extend(domain.map(Action::SetDomainName));
+    }
+    if namespaces.mapping.is_some() {
+        actions.push(Action::AwaitMapping);
+        actions.push(Action::BecomeRoot);
+    }
+    Ok(())
+}
+
+fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts) {
+    actions.extend(mounts.make);
+    actions.push(Action::Receive { slot: mounts::ROOT, delivery: Delivery::Root });
+    actions.push(Action::EnterRoot { slot: mounts::ROOT });
+    actions.extend(mounts.attach);
+}
+
+fn inside_root(actions: &mut Vec<Action>, linux: &Linux, namespaces: &Namespaces, proc: Option<u8>) -> Result<()> {
+    let mut wanted: Vec<_> = linux.sysctl().iter().flatten().collect();
+    wanted.sort();
+    for (name, value) in wanted {
+        actions.push(settings::set(name, value, namespaces, proc)?);
+    }
+    for path in linux.readonly_paths().iter().flatten() {
+        actions.push(Action::ProtectPath(paths::plain(Path::new(path))?));
+    }
+    let masked = linux.masked_paths().as_deref().unwrap_or_default();
+    if !masked.is_empty() {
+        // Made as early as the other file systems, not here: the parent is still busy then.
+        let early = actions.iter().position(|action| matches!(action, Action::Receive { .. })).unwrap_or(actions.len());
+        actions.insert(early, Action::MakeMask { slot: mounts::MASK });
+    }
+    for path in masked {
+        actions.push(Action::MaskPath { slot: mounts::MASK, path: paths::plain(Path::new(path))? });
+    }
+    Ok(())
+}
+
+/// Only a container's first process has a console; `devpts` is known for it alone.
+fn streams(actions: &mut Vec<Action>, terminal: bool, devpts: Option<u8>, owner: u32) {
+    actions.push(Action::NewSession);
+    actions.push(Action::OpenStreams { devpts, console: terminal && devpts.is_some(), owner });
+}
+
+/// The working directory is made while the root can still be written.
+fn directory(actions: &mut Vec<Action>, process: &Process, read_only: bool) -> Result<()> {
+    let path = paths::plain(process.cwd())?;
+    if path.as_bytes() != b"/" {
+        actions.push(Action::MakeDirectory(path.clone()));
+    }
+    if read_only {
+        actions.push(Action::SetRootAttributes(Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() }));
+    }
+    actions.push(Action::ChangeDirectory(path));
+    Ok(())
+}
+
+fn become_user(actions: &mut Vec<Action>, process: &Process, limits: Vec<Action>, terminal: bool) {
+    actions.push(Action::SetFileModeMask(process.user().umask().unwrap_or(0o022) & 0o777));
+    if terminal {
+        actions.push(Action::ReportReady);
+    }
+    // Late: a low limit on open files or on memory must not hinder what comes before.
+    actions.extend(limits);
+    actions.push(Action::SetCredentials);
+    if process.no_new_privileges().unwrap_or(false) {
+        actions.push(Action::ForbidNewPrivileges);
+    }
+}
+
+fn execute(actions: &mut Vec<Action>, filter: Option<(Vec<Instruction>, u32)>, wait: bool, supervise: bool) {
+    if wait {
+        actions.push(Action::AwaitStart);
+    }
+    actions.push(Action::CloseDescriptors);
+    // Last: a filter may forbid whatever else is to be done.
+    actions.extend(filter.map(|(program, flags)| Action::LoadFilter { program, flags }));
+    if supervise {
+        actions.push(Action::Supervise);
+    }
+    actions.push(Action::Execute);
 }

@@ -1,0 +1,191 @@
+//! Mounts that the parent makes for the child: only the host's root can.
+//!
+//! Each is a detached mount in the hands of one descriptor; sent over, it becomes part of the container and of nothing else.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use failure::{Context as _, Error, Result};
+use init::step::Missing;
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use sys::mount::Attributes;
+
+use crate::cgroup::Cgroup;
+use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS};
+use crate::{Mapping, RootFilesystem};
+
+/// File systems of namespaces that the container joins, in the order of the plan. Called while this process is there.
+pub(crate) fn foreign(actions: &[Action]) -> Result<Vec<OwnedFd>> {
+    let wanted = actions.iter().filter_map(|action| match action {
+        Action::Receive { delivery: Delivery::Foreign(file_system), .. } => Some(file_system),
+        _ => None,
+    });
+    wanted.map(make_file_system).collect()
+}
+
+/// What is needed to make them.
+pub(crate) struct Maker<'a> {
+    pub(crate) maps: Option<&'a IdMaps>,
+    pub(crate) user_namespace: Option<OwnedFd>,
+    pub(crate) root: &'a dyn RootFilesystem,
+    pub(crate) group: &'a Cgroup,
+}
+
+impl Maker<'_> {
+    /// Makes one. Those of foreign namespaces were made before.
+    pub(crate) fn make(&self, delivery: &Delivery, foreign: &mut impl Iterator<Item = OwnedFd>) -> Result<OwnedFd> {
+        match delivery {
+            Delivery::Root => self.make_root(),
+            Delivery::Devices(devices) => self.make_devices(devices),
+            Delivery::Bind(bind) => self.make_bind(bind),
+            Delivery::Foreign(_) => foreign.next().ok_or_else(|| Error::internal("a file system was not made")),
+            Delivery::Cgroup(attributes) => {
+                let views = self.cgroup_views(*attributes)?;
+                views.into_iter().next().ok_or_else(|| Error::internal("the container has no cgroup to show"))
+            }
+        }
+    }
+
+    /// One mount for each hierarchy that the container's group is in.
+    pub(crate) fn cgroup_views(&self, attributes: Attributes) -> Result<Vec<OwnedFd>> {
+        let attributes = Attributes { propagation: PRIVATE, ..attributes };
+        let views = self.group.views().into_iter().map(|view| {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let mount = rustix::mount::open_tree(CWD, &*view.directory, flags)
+                .with_context(|| format!("cannot mount the cgroup `{}`", view.directory))?;
+            sys::mount::set_attributes(mount.as_fd(), attributes).context("cannot protect the cgroup")?;
+            Ok(mount)
+        });
+        views.collect()
+    }
+
+    fn make_root(&self) -> Result<OwnedFd> {
+        let mapping = match (self.maps, &self.user_namespace) {
+            (Some(maps), Some(user_namespace)) => Some(Mapping {
+                user_namespace: user_namespace.as_fd(),
+                root_uid: maps.root_uid,
+                root_gid: maps.root_gid,
+            }),
+            _ => None,
+        };
+        self.root.mount(mapping.as_ref())
+    }
+
+    /// Made with the ids of the host and mapped as a whole. Kernels before 6.3 cannot map a tmpfs: there each entry is
+    /// given to its owner.
+    fn make_devices(&self, devices: &Devices) -> Result<OwnedFd> {
+        let mount = make_file_system(&devices.file_system)?;
+        let mapped = match &self.user_namespace {
+            None => true,
+            Some(user_namespace) => sys::idmap::set_idmap(mount.as_fd(), user_namespace.as_fd(), 0).is_ok(),
+        };
+        let owners = if mapped { None } else { self.maps };
+        // Modes are exact here, whatever mask the caller has.
+        let mask = rustix::process::umask(Mode::empty());
+        let filled = fill_devices(&mount, devices, owners);
+        rustix::process::umask(mask);
+        filled.map(|()| mount)
+    }
+
+    fn make_bind(&self, bind: &Bind) -> Result<OwnedFd> {
+        let line = |what: &str| format!("cannot {what} the bind source `{}`", bind.path.display());
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        if bind.recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        let mount = rustix::mount::open_tree(&bind.source, c"", flags).with_context(|| line("copy"))?;
+        sys::mount::set_attributes_recursive(mount.as_fd(), bind.recursive_attributes)
+            .with_context(|| line("change the options of"))?;
+        if !bind.attributes.is_empty() {
+            sys::mount::set_attributes(mount.as_fd(), bind.attributes).with_context(|| line("change the options of"))?;
+        }
+        if let Some(reach) = bind.idmap {
+            self.map_bind(bind, &mount, reach)?;
+        }
+        Ok(mount)
+    }
+
+    /// A tree that holds a file system that cannot be mapped (proc, for one) is mapped at its top alone.
+    fn map_bind(&self, bind: &Bind, mount: &OwnedFd, reach: Idmap) -> Result<()> {
+        let Some(user_namespace) = &self.user_namespace else { return Ok(()) };
+        let (mount, user_namespace) = (mount.as_fd(), user_namespace.as_fd());
+        let mapped = match reach {
+            Idmap::Tree => sys::mount::set_idmap_recursive(mount, user_namespace)
+                .or_else(|_| sys::idmap::set_idmap(mount, user_namespace, 0)),
+            Idmap::Mount => sys::idmap::set_idmap(mount, user_namespace, 0),
+        };
+        mapped.map_err(|errno| match errno {
+            Errno::INVAL => Error::unsupported(format!(
+                "the file system of `{}` cannot show its files with the container's ids; use `--userns host`",
+                bind.path.display()
+            )),
+            errno => report_idmap(bind, errno),
+        })
+    }
+}
+
+/// `MS_PRIVATE`.
+const PRIVATE: u64 = 1 << 18;
+
+fn report_idmap(bind: &Bind, errno: Errno) -> Error {
+    let line = format!("cannot map the ids of `{}`", bind.path.display());
+    Err::<(), _>(errno).context(line).err().unwrap_or_else(|| Error::internal("no failure"))
+}
+
+fn make_file_system(file_system: &FileSystem) -> Result<OwnedFd> {
+    let made = || {
+        let context = rustix::mount::fsopen(&*file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (name, value) in file_system.options() {
+            if value.is_empty() {
+                rustix::mount::fsconfig_set_flag(&context, name)?;
+            } else {
+                rustix::mount::fsconfig_set_string(&context, name, value)?;
+            }
+        }
+        rustix::mount::fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::from_bits_retain(file_system.attributes);
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    made().with_context(|| format!("cannot make a file system of type {}", file_system.kind.to_string_lossy()))
+}
+
+fn fill_devices(mount: &OwnedFd, devices: &Devices, owners: Option<&IdMaps>) -> Result<()> {
+    let own = |name: &std::ffi::CStr, uid: u32, gid: u32| match owners {
+        Some(maps) => {
+            let (uid, gid) = (maps.host_user(uid).map(Uid::from_raw), maps.host_group(gid).map(Gid::from_raw));
+            rustix::fs::chownat(mount, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        }
+        None if uid == 0 && gid == 0 => Ok(()),
+        None => {
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            rustix::fs::chownat(mount, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        }
+    };
+    own(c".", 0, 0).context("cannot give `/dev` to its owner")?;
+    for node in &devices.nodes {
+        let made = || {
+            for directory in &node.directories {
+                match rustix::fs::mkdirat(mount, &**directory, Mode::from_raw_mode(0o755)) {
+                    Err(Errno::EXIST) => {}
+                    made => made.and_then(|()| own(directory, 0, 0))?,
+                }
+            }
+            rustix::fs::mknodat(mount, &*node.name, node.kind, Mode::from_raw_mode(node.mode), node.number)?;
+            own(&node.name, node.uid, node.gid)
+        };
+        made().with_context(|| format!("cannot make the device `/dev/{}`", node.name.to_string_lossy()))?;
+    }
+    for (name, points_to) in LINKS {
+        rustix::fs::symlinkat(points_to, mount, name).with_context(|| format!("cannot make the link `/dev/{name}`"))?;
+    }
+    for (name, missing) in &devices.points {
+        let made = match missing {
+            Missing::Directory => rustix::fs::mkdirat(mount, &**name, Mode::from_raw_mode(0o755)),
+            Missing::File => rustix::fs::mknodat(mount, &**name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0),
+        };
+        made.and_then(|()| own(name, 0, 0))
+            .with_context(|| format!("cannot make the mount point `/dev/{}`", name.to_string_lossy()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The steps of a plan as it owns them, and as the child borrows them.
+//!
+//! One [`Action`] is one [`init::Step`], so that the number in the child's report finds the action to name. Only what is
+//! known at launching alone (descriptors of cgroups and streams) comes from [`Outside`].
+
+use std::ffi::{CStr, CString};
+use std::os::fd::BorrowedFd;
+
+use init::Step;
+use init::step::{Missing, Target};
+use rustix::process::{Resource, Rlimit};
+use sys::mount::Attributes;
+use sys::process::{StringList, StringPointer};
+
+use super::binds::Bind;
+use super::devices::Devices;
+use super::process::{Identity, Program};
+use crate::seccomp::Instruction;
+
+/// One thing that the child does.
+#[derive(Debug)]
+pub(crate) enum Action {
+    JoinCgroups { path: String },
+    NewNamespaces(u32),
+    IsolateMounts,
+    RaiseLoopback,
+    SetHostName(String),
+    SetDomainName(String),
+    AwaitMapping,
+    BecomeRoot,
+    MakeFileSystem { slot: u8, file_system: FileSystem },
+    MakeMask { slot: u8 },
+    Receive { slot: u8, delivery: Delivery },
+    EnterRoot { slot: u8 },
+    AdoptRoot,
+    Attach { slot: u8, what: String, target: Place },
+    AttachCgroups { slot: u8, attributes: Attributes },
+    SetKernelSetting { slot: u8, name: String, path: CString, value: String },
+    MaskPath { slot: u8, path: CString },
+    ProtectPath(CString),
+    MakeDirectory(CString),
+    SetRootAttributes(Attributes),
+    NewSession,
+    OpenStreams { devpts: Option<u8>, console: bool, owner: u32 },
+    ChangeDirectory(CString),
+    SetLimit { name: String, resource: Resource, limit: Rlimit },
+    SetFileModeMask(u32),
+    SetCredentials,
+    ForbidNewPrivileges,
+    ReportReady,
+    AwaitStart,
+    CloseDescriptors,
+    LoadFilter { program: Vec<Instruction>, flags: u32 },
+    Supervise,
+    Execute,
+}
+
+/// A mount that the parent makes, because only the host's root can.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// The root file system.
+    Root,
+    /// `/dev` with its nodes.
+    Devices(Devices),
+    /// A part of the host's tree.
+    Bind(Bind),
+    /// A file system of a namespace that the container's user namespace does not own.
+    Foreign(FileSystem),
+    /// The container's group in the v2 tree.
+    Cgroup(Attributes),
+}
+
+/// A file system to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileSystem {
+    /// Its type.
+    pub(crate) kind: CString,
+    /// Pairs of strings, each with a zero behind.
+    pub(crate) options: Vec<u8>,
+    /// `MOUNT_ATTR_*`.
+    pub(crate) attributes: u32,
+}
+
+/// A place inside the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) path: CString,
+    pub(crate) missing: Missing,
+    pub(crate) strict: bool,
+}
+
+/// What only the launcher has.
+pub(crate) struct Outside<'a> {
+    /// The files to write "0" to.
+    pub(crate) joiners: &'a [BorrowedFd<'a>],
+    /// Names for the v1 hierarchies, in the order of their delivery.
+    pub(crate) cgroup_names: &'a [u8],
+    /// Links beside them.
+    pub(crate) cgroup_links: &'a [u8],
+    pub(crate) streams: Streams<'a>,
+}
+
+/// Standard streams at launching.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Streams<'a> {
+    Terminal { rows: u16, columns: u16 },
+    Files([BorrowedFd<'a>; 3]),
+}
+
+/// Arrays of pointers that the borrowed program needs.
+pub(crate) struct Pointers<'a> {
+    arguments: Vec<StringPointer<'a>>,
+    environment: Vec<StringPointer<'a>>,
+}
+
+impl<'a> Pointers<'a> {
+    pub(crate) fn new(program: &'a Program) -> Self {
+        Self { arguments: pointers(&program.arguments), environment: pointers(&program.environment) }
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<StringPointer<'_>> {
+    strings.iter().map(|text| StringPointer::new(text)).chain([StringPointer::END]).collect()
+}
+
+/// The steps as the child walks them; none only if a list of strings had no end, which [`Pointers::new`] gives it.
+pub(crate) fn borrow<'a>(
+    actions: &'a [Action],
+    identity: &'a Identity,
+    program: &'a Program,
+    pointers: &'a Pointers<'a>,
+    outside: &'a Outside<'a>,
+) -> Option<Vec<Step<'a>>> {
+    let program = init::step::Program {
+        candidates: &program.candidates,
+        arguments: StringList::new(&pointers.arguments)?,
+        environment: StringList::new(&pointers.environment)?,
+    };
+    Some(actions.iter().map(|action| borrow_one(action, identity, program, outside)).collect())
+}
+
+fn borrow_one<'a>(
+    action: &'a Action,
+    identity: &'a Identity,
+    program: init::step::Program<'a>,
+    outside: &'a Outside<'a>,
+) -> Step<'a> {
+    match action {
+        Action::JoinCgroups { .. } => Step::JoinCgroups(outside.joiners),
+        Action::NewNamespaces(kinds) => Step::NewNamespaces(*kinds),
+        Action::IsolateMounts => Step::IsolateMounts,
+        Action::RaiseLoopback => Step::RaiseLoopback,
+        Action::SetHostName(name) => Step::SetHostName(name.as_bytes()),
+        Action::SetDomainName(name) => Step::SetDomainName(name.as_bytes()),
+        Action::AwaitMapping => Step::AwaitMapping,
+        Action::BecomeRoot => Step::BecomeRoot,
+        Action::MakeFileSystem { slot, file_system } => {
+            Step::MakeFileSystem { slot: *slot, file_system: file_system.borrow() }
+        }
+        Action::MakeMask { slot } => Step::MakeMask { slot: *slot },
+        Action::Receive { slot, .. } => Step::ReceiveMount { slot: *slot },
+        Action::EnterRoot { slot } => Step::EnterRoot { slot: *slot },
+        Action::AdoptRoot => Step::AdoptRoot,
+        Action::Attach { slot, target, .. } => Step::Attach { slot: *slot, target: target.borrow() },
+        Action::AttachCgroups { slot, attributes } => Step::AttachCgroups {
+            slot: *slot,
+            names: outside.cgroup_names,
+            links: outside.cgroup_links,
+            attributes: *attributes,
+        },
+        Action::SetKernelSetting { slot, path, value, .. } => {
+            Step::SetKernelSetting { slot: *slot, path, value: value.as_bytes() }
+        }
+        Action::MaskPath { slot, path } => Step::MaskPath { slot: *slot, path },
+        Action::ProtectPath(path) => Step::ProtectPath(path),
+        Action::MakeDirectory(path) => Step::MakeDirectory(path),
+        Action::SetRootAttributes(attributes) => Step::SetRootAttributes(*attributes),
+        Action::NewSession => Step::NewSession,
+        Action::OpenStreams { devpts, console, owner } => match outside.streams {
+            Streams::Files(files) => Step::SetStreams(files),
+            Streams::Terminal { rows, columns } => {
+                let (slot, console, owner) = (*devpts, *console, *owner);
+                Step::OpenTerminal(init::step::Terminal { slot, console, owner, rows, columns })
+            }
+        },
+        Action::ChangeDirectory(path) => Step::ChangeDirectory(path),
+        Action::SetLimit { resource, limit, .. } => Step::SetLimit { resource: *resource, limit: *limit },
+        Action::SetFileModeMask(mask) => Step::SetFileModeMask(*mask),
+        Action::SetCredentials => Step::SetCredentials(identity.borrow()),
+        Action::ForbidNewPrivileges => Step::ForbidNewPrivileges,
+        Action::ReportReady => Step::ReportReady,
+        Action::AwaitStart => Step::AwaitStart,
+        Action::CloseDescriptors => Step::CloseDescriptors,
+        Action::LoadFilter { program, flags } => Step::LoadFilter { program, flags: *flags },
+        Action::Supervise => Step::Supervise(identity.borrow()),
+        Action::Execute => Step::Execute(program),
+    }
+}
+
+impl FileSystem {
+    fn borrow(&self) -> init::step::FileSystem<'_> {
+        init::step::FileSystem { kind: &self.kind, options: &self.options, attributes: self.attributes }
+    }
+
+    /// Its options, as the kernel takes them: a value that is empty is a flag.
+    pub(crate) fn options(&self) -> impl Iterator<Item = (&CStr, &CStr)> {
+        init::step::pairs(&self.options)
+    }
+}
+
+impl Place {
+    fn borrow(&self) -> Target<'_> {
+        Target { path: &self.path, missing: self.missing, strict: self.strict }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a specification may hold that this runtime does not do: refused by name, never lost in silence.
+
+use failure::{Error, Result};
+use oci_spec::runtime::{Linux, Process, Spec};
+
+/// Refuses what is not supported of a container.
+pub(crate) fn specification(spec: &Spec) -> Result<()> {
+    let others = [("hooks", has_hooks(spec)), ("vm", spec.vm().is_some()), ("windows", spec.windows().is_some())];
+    refuse(&others)
+}
+
+/// Refuses what is not supported of its Linux part.
+pub(crate) fn linux(linux: &Linux) -> Result<()> {
+    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    refuse(&[
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.mountLabel", filled(linux.mount_label())),
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("linux.personality", linux.personality().is_some()),
+        ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())),
+        ("linux.rootfsPropagation", !matches!(linux.rootfs_propagation().as_deref(), None | Some("" | "private" | "rprivate"))),
+    ])
+}
+
+/// Refuses what is not supported of a process.
+pub(crate) fn process(process: &Process) -> Result<()> {
+    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    refuse(&[
+        ("process.apparmorProfile", filled(process.apparmor_profile())),
+        ("process.selinuxLabel", filled(process.selinux_label())),
+        ("process.ioPriority", process.io_priority().is_some()),
+        ("process.scheduler", process.scheduler().is_some()),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+        ("process.commandLine", process.command_line().is_some()),
+    ])
+}
+
+fn refuse(parts: &[(&str, bool)]) -> Result<()> {
+    match parts.iter().find(|(_, given)| *given) {
+        Some((name, _)) => {
+            Err(Error::unsupported(format!("`{name}` of the specification is not supported; leave it out")))
+        }
+        None => Ok(()),
+    }
+}
+
+#[allow(deprecated, reason = "prestart hooks are refused, too")]
+fn has_hooks(spec: &Spec) -> bool {
+    spec.hooks().as_ref().is_some_and(|hooks| {
+        let lists = [
+            hooks.prestart(),
+            hooks.create_runtime(),
+            hooks.create_container(),
+            hooks.start_container(),
+            hooks.poststart(),
+            hooks.poststop(),
+        ];
+        lists.into_iter().any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+    })
+}
