@@ -1,15 +1,26 @@
 //! What goes when an image goes: `skep rmi`, `image prune`, and the garbage collection below both.
+//!
+//! ```text
+//! names in index.json   \               / configuration
+//! images of containers  -> manifests ->  layer blobs          what is not reached is deleted
+//! layers of containers  ----------------> unpacked layers
+//! ```
+//!
+//! All of it happens under the store's exclusive lock: nobody can publish or refer to anything between the moment it
+//! is found unused and the moment it is gone. What a command is making lies in its lease and is never looked at here.
 
 use std::collections::HashSet;
+use std::fs;
+use std::hash::Hash;
 
-use failure::Result;
+use failure::{Context, Error, Kind, Result};
 
-use crate::{ChainId, Digest, ImageId, Reference, Store};
+use crate::{ChainId, Digest, Image, ImageId, Lock, Name, Names, Reference, Store, writable};
 
 /// What containers still need: handed in, since the store knows no containers.
 #[derive(Clone, Debug, Default)]
 pub struct InUse {
-    /// Which container uses which image: (container's short id or name, whether it runs, its image's manifest).
+    /// Which container uses which image.
     pub containers: Vec<User>,
 }
 
@@ -37,13 +48,105 @@ pub enum Removed {
     Deleted(Digest),
 }
 
-/// `rmi TEXT`: takes a name away, or the image with its last one.
+/// `rmi TEXT`: takes a name away, or the image with its last one. `in_use` is asked under the store's lock, so that
+/// no container can appear in between.
 ///
 /// # Errors
 /// There is no such image, or it is used and `force` is not given.
-pub fn remove(store: &Store, text: &str, force: bool, in_use: &InUse) -> Result<Vec<Removed>> {
-    let _ = (store, text, force, in_use);
-    unimplemented!()
+pub fn remove(
+    store: &Store,
+    text: &str,
+    force: bool,
+    in_use: impl FnOnce() -> Result<InUse>,
+) -> Result<Vec<Removed>> {
+    let lock = store.lock_exclusive()?;
+    let mut names = store.names()?;
+    let image = store.resolve(text)?;
+    let in_use = in_use()?;
+    let mut removed = Vec::new();
+    match by_name(text, &names, &image) {
+        Some(reference) => remove_name(&image, &reference, force, &in_use, &mut names, &mut removed)?,
+        None => remove_id(&image, force, &in_use, &mut names, &mut removed)?,
+    }
+    store.write_names(&names, &lock)?;
+    let gone = names.entries().iter().all(|entry| entry.manifest != image.manifest);
+    if gone {
+        let collected = collect_locked(store, &names, &in_use, &lock)?;
+        removed.push(Removed::Deleted(image.id.0));
+        let layers = image.layers.iter().rev().filter(|layer| collected.layers.contains(layer));
+        removed.extend(layers.map(|layer| Removed::Deleted(layer.0)));
+    }
+    drop(lock);
+    if gone {
+        writable::sweep_trash(store)?;
+    }
+    Ok(removed)
+}
+
+/// The name that was given, unless it was an id.
+fn by_name(text: &str, names: &Names, image: &Image) -> Option<Reference> {
+    let reference = Reference::parse(text).ok()?;
+    names.find(&reference).filter(|entry| entry.manifest == image.manifest)?;
+    Some(reference)
+}
+
+fn remove_name(
+    image: &Image,
+    reference: &Reference,
+    force: bool,
+    in_use: &InUse,
+    names: &mut Names,
+    removed: &mut Vec<Removed>,
+) -> Result<()> {
+    let user = in_use.containers.iter().find(|user| user.manifest == image.manifest);
+    let last = names.of(&image.manifest).len() <= 1;
+    if let Some(user) = user
+        && last
+        && !force
+    {
+        let (container, id) = (&user.container, image.id.short());
+        let reason = format!("container `{container}` is using its referenced image {id}");
+        let message = format!("unable to remove repository reference `{reference}` (must force): {reason}");
+        return Err(Error::conflict(message));
+    }
+    let entry = names.remove(reference);
+    removed.push(Removed::Untagged(reference.clone()));
+    if let (Some(entry), Some(_), true) = (entry, user, last) {
+        // The image stays for its container, without a name.
+        names.set(Name { reference: None, ..entry });
+    }
+    Ok(())
+}
+
+fn remove_id(
+    image: &Image,
+    force: bool,
+    in_use: &InUse,
+    names: &mut Names,
+    removed: &mut Vec<Removed>,
+) -> Result<()> {
+    let id = image.id.short();
+    let conflict = |way: &str, reason: String| {
+        Err(Error::new(Kind::Conflict, format!("unable to delete `{id}` ({way}): {reason}")))
+    };
+    let users = || in_use.containers.iter().filter(|user| user.manifest == image.manifest);
+    if let Some(user) = users().find(|user| user.running) {
+        let reason = format!("image is being used by running container `{}`", user.container);
+        return conflict("cannot be forced", reason);
+    }
+    let all = names.of(&image.manifest);
+    if !force && all.len() > 1 {
+        return conflict("must be forced", "image is referenced in multiple repositories".to_owned());
+    }
+    if let Some(user) = users().next()
+        && !force
+    {
+        let reason = format!("image is being used by stopped container `{}`", user.container);
+        return conflict("must be forced", reason);
+    }
+    names.remove_manifest(&image.manifest);
+    removed.extend(all.into_iter().map(Removed::Untagged));
+    Ok(())
 }
 
 /// What a collection freed.
@@ -57,17 +160,120 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// Deletes all blobs and layers that no name, no container and no lease needs.
+/// `image prune`: takes away images without a name (with `all`, every image) that no container uses, then collects.
+///
+/// # Errors
+/// As [`collect`].
+pub fn prune(
+    store: &Store,
+    all: bool,
+    keep: impl Fn(&Image) -> bool,
+    in_use: impl FnOnce() -> Result<InUse>,
+) -> Result<(Vec<Removed>, Collected)> {
+    let lock = store.lock_exclusive()?;
+    let mut names = store.names()?;
+    let in_use = in_use()?;
+    let used: HashSet<Digest> = in_use.containers.iter().map(|user| user.manifest).collect();
+    let manifests: HashSet<Digest> = names.entries().iter().map(|entry| entry.manifest).collect();
+    let mut removed = Vec::new();
+    for manifest in manifests.difference(&used) {
+        let image = store.image(manifest)?;
+        let references = names.of(manifest);
+        if (all || references.is_empty()) && !keep(&image) {
+            names.remove_manifest(manifest);
+            removed.extend(references.into_iter().map(Removed::Untagged));
+            removed.push(Removed::Deleted(image.id.0));
+        }
+    }
+    store.write_names(&names, &lock)?;
+    let collected = collect_locked(store, &names, &in_use, &lock)?;
+    drop(lock);
+    writable::sweep_trash(store)?;
+    Ok((removed, collected))
+}
+
+/// Deletes all blobs and layers that no name and no container needs. `in_use` is asked under the store's lock.
 ///
 /// # Errors
 /// The store cannot be read; nothing is deleted then.
-pub fn collect(store: &Store, in_use: &InUse) -> Result<Collected> {
-    let _ = (store, in_use);
-    unimplemented!()
+pub fn collect(store: &Store, in_use: impl FnOnce() -> Result<InUse>) -> Result<Collected> {
+    let lock = store.lock_exclusive()?;
+    let collected = collect_locked(store, &store.names()?, &in_use()?, &lock)?;
+    drop(lock);
+    writable::sweep_trash(store)?;
+    Ok(collected)
+}
+
+/// A thing of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    Manifest(Digest),
+    Blob(Digest),
+    Layer(ChainId),
+}
+
+fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Lock) -> Result<Collected> {
+    let named = names.entries().iter().map(|entry| Node::Manifest(entry.manifest));
+    // The image of a container may have been removed by force: then its layers are all that is left of it.
+    let used = in_use.containers.iter().filter(|user| store.has_blob(&user.manifest));
+    let used = used.map(|user| Node::Manifest(user.manifest));
+    let mounted = in_use.containers.iter().flat_map(|user| &user.layers).map(|layer| Node::Layer(*layer));
+    let kept = mark(named.chain(used).chain(mounted), |node| references(store, node))?;
+    let mut collected = Collected::default();
+    for digest in listed(store, "blobs/sha256")? {
+        if !kept.contains(&Node::Blob(digest)) {
+            delete_blob(store, &digest, &mut collected)?;
+        }
+    }
+    for digest in listed(store, "layers")? {
+        let layer = ChainId(digest);
+        if !kept.contains(&Node::Layer(layer)) {
+            let bytes = store.layer_size(&layer).unwrap_or(0);
+            writable::discard(store, &store.layer_directory(&layer))?;
+            collected.bytes += bytes;
+            collected.layers.push(layer);
+        }
+    }
+    Ok(collected)
+}
+
+/// What a thing needs. A manifest is a blob too.
+fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
+    let Node::Manifest(manifest) = node else { return Ok(Vec::new()) };
+    let image = store.image(&manifest)?;
+    let mut needed = vec![Node::Blob(manifest), Node::Blob(image.id.0)];
+    needed.extend(image.blobs.iter().map(|layer| Node::Blob(layer.digest)));
+    needed.extend(image.layers.iter().map(|layer| Node::Layer(*layer)));
+    Ok(needed)
+}
+
+/// All digests that are names in a directory of the store. Other names are not ours.
+fn listed(store: &Store, directory: &str) -> Result<Vec<Digest>> {
+    let path = store.root().join(directory);
+    let failed = || format!("list `{}`", path.display());
+    let mut digests = Vec::new();
+    for entry in fs::read_dir(&path).with_context(failed)? {
+        let name = entry.with_context(failed)?.file_name();
+        digests.extend(name.to_str().and_then(|name| Digest::from_hex(name).ok()));
+    }
+    digests.sort_unstable_by_key(|digest| *digest.as_bytes());
+    Ok(digests)
+}
+
+fn delete_blob(store: &Store, digest: &Digest, collected: &mut Collected) -> Result<()> {
+    let path = store.blob_path(digest);
+    let failed = || format!("delete `{}`", path.display());
+    collected.bytes += fs::metadata(&path).with_context(failed)?.len();
+    fs::remove_file(&path).with_context(failed)?;
+    collected.blobs.push(*digest);
+    Ok(())
 }
 
 /// The pure part: everything reachable from `roots` through `references`.
-pub fn mark<T: Copy + Eq + std::hash::Hash>(
+///
+/// # Errors
+/// Those of `references`.
+pub fn mark<T: Copy + Eq + Hash>(
     roots: impl IntoIterator<Item = T>,
     mut references: impl FnMut(T) -> Result<Vec<T>>,
 ) -> Result<HashSet<T>> {
@@ -79,4 +285,23 @@ pub fn mark<T: Copy + Eq + std::hash::Hash>(
         }
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marking_reaches_everything_once_and_nothing_else() {
+        let edges = |node: u32| Ok(match node {
+            1 => vec![2, 3],
+            3 => vec![1, 4],
+            9 => vec![8],
+            _ => vec![],
+        });
+        let mut seen: Vec<u32> = mark([1], edges).unwrap().into_iter().collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3, 4]);
+        assert!(mark([1], |_| Err(Error::internal("x"))).is_err());
+    }
 }

@@ -31,6 +31,8 @@ use crate::{ChainId, Store};
 use assemble::{Stack, Way};
 use views::{Lower, Views};
 
+pub(crate) use assemble::as_ids;
+
 /// The name of the directory of changes inside a writable layer.
 pub(crate) const UPPER: &str = "upper";
 /// The name of overlayfs' scratch directory inside a writable layer.

@@ -155,14 +155,19 @@ fn overlay_failure(errno: Errno) -> Error {
 }
 
 /// Does something with the file system ids of the container's root and all of this thread's capabilities.
-pub(crate) fn as_root_of<T>(
-    mapping: Option<&IdMap<'_>>,
+fn as_root_of<T>(mapping: Option<&IdMap<'_>>, action: impl FnOnce() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    as_ids(mapping.map(|mapping| (mapping.root_uid, mapping.root_gid)), action)
+}
+
+/// Does something with other file system ids (user, group) and all of this thread's capabilities.
+pub(crate) fn as_ids<T>(
+    ids: Option<(u32, u32)>,
     action: impl FnOnce() -> rustix::io::Result<T>,
 ) -> rustix::io::Result<T> {
-    let Some(mapping) = mapping else { return action() };
+    let Some((user, group)) = ids else { return action() };
     let capabilities = rustix::thread::capabilities(None)?;
-    let group = sys::idmap::set_file_group(mapping.root_gid);
-    let user = sys::idmap::set_file_user(mapping.root_uid);
+    let group = sys::idmap::set_file_group(group);
+    let user = sys::idmap::set_file_user(user);
     let result = rustix::thread::set_capabilities(None, capabilities).and_then(|()| action());
     sys::idmap::set_file_user(user);
     sys::idmap::set_file_group(group);
