@@ -122,6 +122,15 @@ impl Attachment {
         started.ok_or_else(|| Error::internal("the monitor said nothing"))
     }
 
+    /// Gives the container's terminal a size.
+    ///
+    /// # Errors
+    /// The monitor is gone.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        send(&self.stream, &protocol::resize(rows, columns), SendFlags::NOSIGNAL).context("resize the terminal")?;
+        Ok(())
+    }
+
     /// Pumps between this process's descriptors and the container until one of them ends. One thread.
     ///
     /// # Errors

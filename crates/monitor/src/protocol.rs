@@ -417,3 +417,76 @@ fn kind_number(kind: Kind) -> u8 {
 fn kind_of(number: u8) -> Kind {
     KINDS.get(usize::from(number)).copied().unwrap_or(Kind::Internal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds bytes in pieces of `step` and prints the events.
+    fn decode(from: Side, bytes: &[u8], step: usize) -> Vec<String> {
+        let mut decoder = Decoder::new(from);
+        let mut events = Vec::new();
+        for mut piece in bytes.chunks(step) {
+            loop {
+                match decoder.next(&mut piece) {
+                    Ok(Some(event)) => events.push(format!("{event:?}")),
+                    Ok(None) => break,
+                    Err(error) => {
+                        events.push(error.to_string());
+                        return events;
+                    }
+                }
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn frames_come_back_in_any_pieces() {
+        let identity = ProcessIdentity { pid: 7, start_time: 1 << 40 };
+        let exit = Exit { code: 137, signal: Some(9), finished_at: Timestamp::new(1_700_000_000, 5).unwrap() };
+        let end = Exited { exit, out_of_memory: true, message: "limit of 64 MiB".to_owned() };
+        let bytes = [started(&identity), failed(&Error::conflict("no `x`")), exited(&end)].concat();
+        let expect = [
+            format!("{:?}", Event::Started(identity)),
+            format!("{:?}", Event::Failed(Error::conflict("no `x`"))),
+            format!("{:?}", Event::Exited(end)),
+        ];
+        for step in [1, 2, 7, 1000] {
+            assert_eq!(decode(Side::Monitor, &bytes, step), expect, "{step}");
+        }
+        let bytes = [hello(Wants::STDIN.and(Wants::EXIT)), resize(24, 80)].concat();
+        assert_eq!(decode(Side::Client, &bytes, 3), ["Hello(Wants(9))", "Resize { rows: 24, columns: 80 }"]);
+    }
+
+    #[test]
+    fn streams_pass_in_pieces() {
+        let bytes =
+            [&header(Frame::Stdin, 3)[..], b"abc", &header(Frame::Stdin, 0), &header(Frame::StdinEnd, 0)].concat();
+        assert_eq!(decode(Side::Client, &bytes, 100), ["Stdin([97, 98, 99])", "StdinEnd"]);
+        assert_eq!(decode(Side::Client, &bytes, 10), ["Stdin([97, 98])", "Stdin([99])", "StdinEnd"]);
+    }
+
+    #[test]
+    fn hostile_frames_are_refused() {
+        for bytes in [
+            [2, 0, 0, 0, 1, 0, 1, 0],
+            [1, 0, 0, 0, 3, 0, 0, 0],
+            [18, 0, 0, 0, 1, 0, 0, 0],
+            [2, 1, 0, 0, 1, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0],
+            [4, 0, 0, 0, 255, 255, 255, 255],
+        ] {
+            let events = decode(Side::Client, &bytes, 100);
+            assert!(events.len() == 1 && events[0].contains("monitor's socket"), "{bytes:?}: {events:?}");
+        }
+        assert_eq!(decode(Side::Client, &[1, 0, 0, 0, 2, 0, 0, 0, 9, 9], 100).len(), 1);
+    }
+
+    #[test]
+    fn long_lines_are_cut_at_a_character() {
+        let bytes = failed(&Error::invalid("é".repeat(1000)));
+        assert!(bytes.len() <= HEADER + SMALL);
+        assert!(decode(Side::Monitor, &bytes, 64)[0].contains('é'));
+    }
+}

@@ -58,3 +58,25 @@ fn address(run: &Path) -> Result<(PathBuf, Option<OwnedFd>)> {
     let directory = directory.with_context(|| format!("open `{}`", run.display()))?;
     Ok((PathBuf::from(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd())), Some(directory)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_directory_is_no_obstacle() {
+        let scratch = std::env::temp_dir().join(format!("skep-socket-test-{}", std::process::id()));
+        let run = scratch.join("x".repeat(120));
+        std::fs::create_dir_all(&run).unwrap();
+        assert!(connect(&run).unwrap().is_none());
+        let listener = listen(&run).unwrap();
+        assert!(connect(&run).unwrap().is_some());
+        drop(listener);
+        assert!(connect(&run).unwrap().is_none());
+        let _second = listen(&run).unwrap();
+        assert!(connect(&run).unwrap().is_some());
+        remove(&run);
+        assert!(connect(&run).unwrap().is_none());
+        std::fs::remove_dir_all(&scratch).unwrap();
+    }
+}

@@ -28,7 +28,7 @@ use super::tail::{self, Position, Start};
 /// How long records of the other stream wait for the end of a line.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often a directory is looked at that cannot be watched (there is none yet).
-const UNWATCHED: Duration = Duration::from_millis(200);
+const UNWATCHED: Duration = Duration::from_millis(50);
 
 /// A line, or a piece of one.
 #[derive(Debug, PartialEq, Eq)]
