@@ -43,7 +43,7 @@ pub struct ContainerConfig {
     pub created: Timestamp,
     /// Where its root comes from.
     pub image: ImageSource,
-    /// The claimed range of user ids (see [`crate::ids`]); none: the host's, or another container's.
+    /// The claimed range of user ids (see [`crate::ids`]); none: it has the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<u32>,
     /// What runs in it.
@@ -245,9 +245,6 @@ pub struct Namespaces {
     pub cgroup: NamespaceMode,
     /// User ids.
     pub user: UserNamespaceMode,
-    /// The container whose user namespace is joined, because one of its other namespaces is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_of: Option<ContainerId>,
 }
 
 /// Makes the configuration of a new container: the request over the image's configuration. The name, the range and
@@ -307,7 +304,6 @@ pub fn merge(
             uts: request.uts,
             cgroup: request.cgroup_namespace,
             user: request.user_namespace,
-            user_of: None,
         },
         labels,
         annotations: request.annotations.into_iter().collect(),
@@ -354,9 +350,9 @@ impl ContainerConfig {
         if fresh { files::write_new(&path, &bytes) } else { files::replace(&path, &bytes) }
     }
 
-    /// Whether it has a user namespace, its own or another container's.
+    /// Whether it has a user namespace.
     pub fn has_user_namespace(&self) -> bool {
-        self.range.is_some() || self.namespaces.user_of.is_some()
+        self.range.is_some()
     }
 }
 

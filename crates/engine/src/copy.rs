@@ -82,7 +82,7 @@ impl Tree {
                 .with_context(|| format!("open the root of container `{}`", config.name))?;
             // If the process still lives, the directory was its own and not a later process's.
             if identity.is_alive() {
-                return Ok(Self { directory, first_id: first_id(home, &config) });
+                return Ok(Self { directory, first_id: config.range.map_or(0, ids::first_id) });
             }
         }
         let overlay = create::overlay(home, &config, &home.container(id))?;
@@ -93,13 +93,4 @@ impl Tree {
     fn root(&self) -> Root<'_> {
         Root { directory: self.directory.as_fd(), root_uid: self.first_id, root_gid: self.first_id }
     }
-}
-
-/// The host's id of the container's root.
-fn first_id(home: &Home, config: &ContainerConfig) -> u32 {
-    let range = match &config.namespaces.user_of {
-        Some(other) => ContainerConfig::read(home, other).ok().and_then(|other| other.range),
-        None => config.range,
-    };
-    range.map_or(0, ids::first_id)
 }

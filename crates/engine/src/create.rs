@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use failure::{Context as _, Error, Result};
+use failure::{Context as _, Result};
 use monitor::state::State;
 use runtime::ContainerId;
 use rustix::fs::{self as rfs, Mode};
@@ -39,7 +39,7 @@ pub fn create(home: &Home, request: Request) -> Result<Created> {
 pub fn dry_run(home: &Home, request: Request) -> Result<String> {
     let source = source::resolve(home, &request)?;
     let mut config = decide(home, request, source)?;
-    if config.namespaces.user == UserNamespaceMode::Private && config.namespaces.user_of.is_none() {
+    if config.namespaces.user == UserNamespaceMode::Private {
         config.range = Some(0);
     }
     for entry in &mut config.mounts {
@@ -79,67 +79,23 @@ pub(crate) fn create_locked(home: &Home, request: Request) -> Result<New> {
 
 /// Everything about a new container that needs no claim and no file.
 fn decide(home: &Home, mut request: Request, source: Source) -> Result<ContainerConfig> {
-    let id = ContainerId::random();
-    let user = specification::decide_user_namespace(&request)?;
-    let user_of = resolve_joined(home, &mut request)?;
-    let mut config = config::merge(request, id, source.image, source.configuration.as_ref())?;
+    let user = specification::decide_user_namespace(&request);
+    resolve_joined(home, &mut request)?;
+    let mut config = config::merge(request, ContainerId::random(), source.image, source.configuration.as_ref())?;
     config.namespaces.user = user;
-    config.namespaces.user_of = None;
-    if let Some(other) = user_of {
-        join_user_namespace(&mut config, &other)?;
-    }
     specification::validate(&config)?;
     Ok(config)
 }
 
-/// Replaces names of other containers by their ids. Returns the one whose user namespace must be joined.
-fn resolve_joined(home: &Home, request: &mut Request) -> Result<Option<ContainerConfig>> {
-    let mut owner: Option<ContainerConfig> = None;
-    let mut resolve = |text: &mut String| -> Result<()> {
-        let id = find(home, text)?;
-        *text = id.to_string();
-        let other = ContainerConfig::read(home, &id)?;
-        if owner.as_ref().is_some_and(|known| user_namespace_of(known) != user_namespace_of(&other)) {
-            return Err(Error::invalid(format!(
-                "the namespaces of `{}` belong to other user ids than the first joined container's; join one container",
-                other.name
-            )));
-        }
-        owner = Some(other);
-        Ok(())
-    };
+/// Replaces names of other containers by their ids.
+fn resolve_joined(home: &Home, request: &mut Request) -> Result<()> {
     if let NetworkMode::Container(text) = &mut request.network {
-        resolve(text)?;
+        *text = find(home, text)?.to_string();
     }
-    for mode in [&mut request.pid, &mut request.ipc] {
+    for mode in [&mut request.pid, &mut request.ipc, &mut request.uts, &mut request.cgroup_namespace] {
         if let NamespaceMode::Container(text) = mode {
-            resolve(text)?;
+            *text = find(home, text)?.to_string();
         }
-    }
-    Ok(owner)
-}
-
-/// Whose user ids a container has: none means the host's.
-fn user_namespace_of(config: &ContainerConfig) -> Option<&ContainerId> {
-    match (&config.namespaces.user_of, config.namespaces.user) {
-        (Some(id), _) => Some(id),
-        (None, UserNamespaceMode::Host) => None,
-        (None, _) => Some(&config.id),
-    }
-}
-
-/// Gives the container the user ids of one whose namespaces it joins.
-fn join_user_namespace(config: &mut ContainerConfig, other: &ContainerConfig) -> Result<()> {
-    match user_namespace_of(other) {
-        None => config.namespaces.user = UserNamespaceMode::Host,
-        Some(_) if config.namespaces.user == UserNamespaceMode::Host => {
-            return Err(Error::invalid(format!(
-                "container `{0}` has user ids of its own and this one was to have the host's; leave out what needs the \
-                 host's ids, or start `{0}` with `--userns=host`",
-                other.name
-            )));
-        }
-        Some(id) => config.namespaces.user_of = Some(id.clone()),
     }
     Ok(())
 }
@@ -177,8 +133,7 @@ impl<'a> Making<'a> {
             volumes::prepare(home, &mut self.config, &overlay, &mut self.volumes)?;
         }
         etc_files::write(&self.directory, &self.config, &mut self.warnings)?;
-        let namespaces = &self.config.namespaces;
-        if namespaces.user == UserNamespaceMode::Private && namespaces.user_of.is_none() {
+        if self.config.namespaces.user == UserNamespaceMode::Private {
             self.config.range = Some(ids::claim(home, &self.config.id)?);
         }
         self.config.name = names::claim(home, &self.config.id, wanted_name)?;

@@ -123,6 +123,7 @@ pub fn exec(home: &Home, id: &ContainerId, request: &ExecRequest, streams: ExecS
         cgroup: &cgroup::Path::of_container(id.as_ref())?,
         process: &process,
         linux: &linux,
+        filter: None,
         seccomp_cache: Some(&cache),
     };
     let running = runtime::exec(&exec, stdio)?;

@@ -7,7 +7,8 @@ use failure::Result;
 pub use store::collect::{Collected, InUse, Removed, User};
 pub use store::save::Format;
 pub use store::{
-    ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Progress, Quiet, Reference,
+    ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Progress, Quiet,
+    Reference,
 };
 
 use crate::config::{ConfigBase, ContainerConfig};
@@ -116,8 +117,8 @@ fn user(home: &Home, config: &ContainerConfig) -> Result<Option<User>> {
     Ok(Some(User {
         container: config.id.short().to_string(),
         running,
-        manifest: store::Digest::parse(manifest)?,
-        image: ImageId(store::Digest::parse(id)?),
+        manifest: Digest::parse(manifest)?,
+        image: ImageId(Digest::parse(id)?),
         layers: crate::config::chain_ids(layers)?,
     }))
 }

@@ -1,23 +1,23 @@
 //! From a container's configuration to the OCI runtime's specification: what the kernel is to be asked for.
 //!
 //! The defaults are Docker's: mounts, masked and read-only paths, capabilities, the seccomp profile. What differs is
-//! the user namespace, which every container has, unless it asked for something that the kernel only does for the
-//! owner of a namespace that is then not the container's. Such a request implies `--userns=host`:
+//! the user namespace. Every container has one, unless it asked for what the kernel gives only to the owner of something
+//! that is then not the container's. Such a request implies `--userns=host`:
 //!
-//! | request                     | what the kernel refuses in a user namespace of its own                    | then      |
-//! |-----------------------------|----------------------------------------------------------------------------|-----------|
-//! | `--privileged`              | devices, raw I/O, modules: all that `privileged` is asked for              | host ids  |
-//! | `--network host`            | mounting sysfs (needs the owner of the network namespace); low ports       | host ids  |
-//! | `--pid host`                | mounting proc (needs the owner of the pid namespace)                       | host ids  |
-//! | `--ipc host`                | mounting mqueue (needs the owner of the ipc namespace)                     | host ids  |
-//! | `--cgroupns host`           | mounting cgroup v1 (needs the owner of the cgroup namespace)               | host ids  |
-//! | `--network container:X`,    | the same, unless it is in X's user namespace                               | X's ids:  |
-//! | `--pid`/`--ipc container:X` |                                                                            | joins it  |
-//! | `--uts host`                | nothing: the name can be read, and not changed                             | own ids   |
-//! | `--cap-add`, `--device`     | nothing, but a capability reaches only what the container's namespaces own | own ids   |
+//! | request            | what the kernel refuses to a container with user ids of its own                        | then     |
+//! |--------------------|-----------------------------------------------------------------------------------------|----------|
+//! | `--privileged`     | device nodes, raw I/O, modules, time: what `privileged` is asked for                     | host ids |
+//! | `--network host`   | ports below 1024, raw sockets (ping), changes of devices and routes                      | host ids |
+//! | `--pid host`       | signals to, and a look into, processes of the host                                       | host ids |
+//! | `--ipc host`       | segments and queues that belong to the host's users                                      | host ids |
+//! | `--network`, `--pid`, `--ipc container:X` | changes of X's devices and routes, signals to X's processes       | own ids  |
+//! | `--uts host`       | changes of the host's name: it can be read                                               | own ids  |
+//! | `--cgroupns host`  | nothing: the view is mounted for it, read-only                                           | own ids  |
+//! | `--cap-add`, `--device` | whatever needs the capability outside of the container's own namespaces             | own ids  |
 //!
-//! Asking for `--userns=private` beside one of these is an error. A container with the host's ids is kept apart by
-//! capabilities, seccomp and masked paths, as Docker's are by default.
+//! `--userns=private` keeps a user namespace beside each of these, with what the table says refused: the mounts that
+//! only a namespace's owner may make (sysfs, proc, mqueue) are then made by the parent. A container with the host's ids is
+//! kept apart by capabilities, seccomp and masked paths, as Docker's are by default.
 
 mod devices;
 mod limits;
@@ -67,36 +67,18 @@ pub(crate) struct Facts {
     pub(crate) user: Option<User>,
     /// The first processes of the containers whose namespaces are joined, by their ids.
     pub(crate) joined: HashMap<String, ProcessIdentity>,
-    /// The first host id of the joined user namespace.
-    pub(crate) joined_range: Option<u32>,
-}
-
-/// Why a request needs the host's user ids, if it does.
-pub(crate) fn needs_host_ids(request: &Request) -> Option<&'static str> {
-    let host = |mode: &NamespaceMode| *mode == NamespaceMode::Host;
-    if request.privileged {
-        Some("--privileged")
-    } else if request.network == NetworkMode::Host {
-        Some("--network host")
-    } else if host(&request.pid) {
-        Some("--pid host")
-    } else if host(&request.ipc) {
-        Some("--ipc host")
-    } else if host(&request.cgroup_namespace) {
-        Some("--cgroupns host")
-    } else {
-        None
-    }
 }
 
 /// Decides whose user ids a request gets: [`UserNamespaceMode::Automatic`] becomes one of the others.
-pub(crate) fn decide_user_namespace(request: &Request) -> Result<UserNamespaceMode> {
-    match (request.user_namespace, needs_host_ids(request)) {
-        (UserNamespaceMode::Host, _) | (UserNamespaceMode::Automatic, Some(_)) => Ok(UserNamespaceMode::Host),
-        (UserNamespaceMode::Private, Some(reason)) => {
-            Err(Error::invalid(format!("`{reason}` needs the host's user ids; leave out `--userns=private`")))
-        }
-        (UserNamespaceMode::Automatic | UserNamespaceMode::Private, None) => Ok(UserNamespaceMode::Private),
+pub(crate) fn decide_user_namespace(request: &Request) -> UserNamespaceMode {
+    let needs_hosts = request.privileged
+        || request.network == NetworkMode::Host
+        || request.pid == NamespaceMode::Host
+        || request.ipc == NamespaceMode::Host;
+    match request.user_namespace {
+        UserNamespaceMode::Automatic if needs_hosts => UserNamespaceMode::Host,
+        UserNamespaceMode::Automatic => UserNamespaceMode::Private,
+        asked => asked,
     }
 }
 
@@ -207,20 +189,32 @@ pub(crate) fn working_directory(text: &str) -> String {
 
 fn linux(config: &ContainerConfig, facts: &Facts) -> Result<Linux> {
     let security = &config.security;
-    let range = config.range.map(ids::first_id).or(facts.joined_range);
+    let range = config.range.map(ids::first_id);
     let mut linux = Linux::default();
     linux.set_uid_mappings(range.map(mapping).transpose()?);
     linux.set_gid_mappings(range.map(mapping).transpose()?);
     linux.set_namespaces(Some(namespaces(config, facts)?));
     linux.set_devices(Some(devices::devices(config)?));
     linux.set_resources(Some(resources(config)?));
-    linux.set_sysctl(Some(security.sysctls.iter().cloned().collect()));
+    linux.set_sysctl(Some(sysctls(config)));
     let open = security.privileged || security.unconfined_system_paths;
     let paths = |list: &[&str]| if open { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() };
     linux.set_masked_paths(Some(paths(&MASKED_PATHS)));
     linux.set_readonly_paths(Some(paths(&READONLY_PATHS)));
     linux.set_seccomp(seccomp_filter(config)?);
     Ok(linux)
+}
+
+/// Kernel settings: Docker's, which let every user of the container listen on any port and ping, then those asked for.
+fn sysctls(config: &ContainerConfig) -> HashMap<String, String> {
+    let mut all = HashMap::new();
+    if matches!(config.namespaces.network, NetworkMode::Private | NetworkMode::None) {
+        let last_group = if config.has_user_namespace() { "65535" } else { "2147483647" };
+        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+        all.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {last_group}"));
+    }
+    all.extend(config.security.sysctls.iter().cloned());
+    all
 }
 
 /// What `exec` needs to know of a container: which namespaces it has, and the filter.
@@ -273,11 +267,7 @@ fn namespaces(config: &ContainerConfig, facts: &Facts) -> Result<Vec<LinuxNamesp
         NetworkMode::Host => NamespaceMode::Host,
         NetworkMode::Container(id) => NamespaceMode::Container(id.clone()),
     };
-    let user = match (&asked.user_of, asked.user) {
-        (Some(id), _) => NamespaceMode::Container(id.to_string()),
-        (None, UserNamespaceMode::Host) => NamespaceMode::Host,
-        (None, _) => NamespaceMode::Private,
-    };
+    let user = if config.has_user_namespace() { NamespaceMode::Private } else { NamespaceMode::Host };
     let wanted = [
         (LinuxNamespaceType::User, "user", &user),
         (LinuxNamespaceType::Mount, "mnt", &NamespaceMode::Private),

@@ -31,6 +31,9 @@ use crate::specification::{self, Facts};
 use crate::state::{self, Lock};
 use crate::{Home, Request, lifecycle, supervise};
 
+/// In the run directory, if there is anything to say: what could not be granted, a line each.
+pub(crate) const WARNINGS: &str = "warnings";
+
 /// Which streams the caller wants to be connected to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attach {
@@ -87,7 +90,7 @@ pub fn run(
     attach: Attach,
     created: &mut dyn FnMut(&ContainerId, &[String]) -> Result<()>,
 ) -> Result<Started> {
-    if specification::decide_user_namespace(&request)? == UserNamespaceMode::Host {
+    if specification::decide_user_namespace(&request) == UserNamespaceMode::Host {
         runtime::sealed::ensure()?;
     }
     let New { config, lock, warnings } = create_locked(home, request)?;
@@ -142,7 +145,8 @@ fn spawn(home: &Home, config: ContainerConfig, lock: Lock, attach: Attach) -> Re
     let mut attachment = Attachment::from_stream(ours);
     attachment.started()?;
     let attachment = attach.any().then_some(attachment);
-    Ok(Started { id, warnings: Vec::new(), attachment })
+    let warnings = std::fs::read_to_string(home.container_run(&id).join(WARNINGS)).unwrap_or_default();
+    Ok(Started { id, warnings: warnings.lines().map(str::to_owned).collect(), attachment })
 }
 
 /// All that is needed to launch a container.
@@ -162,6 +166,7 @@ pub(crate) fn prepare(home: &Home, config: &ContainerConfig) -> Result<Prepared>
         id: &config.id,
         spec: &spec,
         cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
+        filter: None,
         seccomp_cache: Some(&cache),
         init: config.init,
     };
@@ -187,6 +192,7 @@ pub(crate) fn describe(home: &Home, config: &ContainerConfig) -> Result<String> 
         id: &config.id,
         spec: &spec,
         cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
+        filter: None,
         seccomp_cache: None,
         init: config.init,
     };
@@ -196,24 +202,15 @@ pub(crate) fn describe(home: &Home, config: &ContainerConfig) -> Result<String> 
 /// Who the container runs as, and whose namespaces it joins.
 fn facts(home: &Home, config: &ContainerConfig, overlay: &Overlay) -> Result<Facts> {
     let user = user(overlay, &config.process.user, &config.process.groups)?;
-    let mut facts = Facts { user: Some(user), joined: HashMap::new(), joined_range: None };
+    let mut facts = Facts { user: Some(user), joined: HashMap::new() };
     let namespaces = &config.namespaces;
-    let modes = [&namespaces.pid, &namespaces.ipc, &namespaces.uts, &namespaces.cgroup];
-    let mut others: Vec<&str> = Vec::new();
-    for mode in modes {
+    for mode in [&namespaces.pid, &namespaces.ipc, &namespaces.uts, &namespaces.cgroup] {
         if let NamespaceMode::Container(other) = mode {
-            others.push(other);
+            facts.joined.insert(other.clone(), first_process(home, other)?);
         }
     }
     if let NetworkMode::Container(other) = &namespaces.network {
-        others.push(other);
-    }
-    if let Some(other) = &namespaces.user_of {
-        facts.joined_range = ContainerConfig::read(home, other)?.range.map(crate::ids::first_id);
-        others.push(other.as_ref());
-    }
-    for other in others {
-        facts.joined.insert(other.to_owned(), first_process(home, other)?);
+        facts.joined.insert(other.clone(), first_process(home, other)?);
     }
     Ok(facts)
 }

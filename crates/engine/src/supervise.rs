@@ -26,7 +26,7 @@ use store::overlay::{IdMap, Overlay};
 use crate::config::ContainerConfig;
 use crate::start::{self, Attach, Prepared};
 use crate::state::{self, Lock};
-use crate::{Home, lifecycle, recover};
+use crate::{Home, files, lifecycle, recover};
 
 /// The life of the monitor's process, from the fork to its end.
 pub(crate) fn monitor_process(
@@ -79,8 +79,11 @@ struct Launch {
 /// Steps 5 to 8 of [`crate::recover`].
 fn launch(home: &Home, config: &ContainerConfig, attach: Attach) -> Result<Launch> {
     let run = home.container_run(&config.id);
-    let Prepared { plan, overlay, .. } = start::prepare(home, config)?;
+    let Prepared { plan, overlay, warnings } = start::prepare(home, config)?;
     make_run_directory(home, &config.id, &run)?;
+    if !warnings.is_empty() {
+        files::write_new(&run.join(start::WARNINGS), warnings.join("\n").as_bytes())?;
+    }
     let (stdio, pipes) = stdio(config, attach)?;
     let launched = runtime::launch(plan, &Root(overlay), stdio)?;
     let (boot_id, now) = (state::boot_id()?, Timestamp::now());

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use store::copy::{Options, Root};
 use store::overlay::Overlay;
 
-use crate::config::{ConfigMount, ContainerConfig};
+use crate::config::ContainerConfig;
 use crate::request::MountSource;
 use crate::{Home, recover};
 
@@ -78,15 +78,6 @@ pub(crate) fn remove_anonymous(home: &Home, config: &ContainerConfig) {
 pub(crate) fn remove(home: &Home, name: &str) {
     if validate(name).is_ok() {
         recover::discard(home, &home.volumes().join(name));
-    }
-}
-
-/// The path on the host that a mount shows, as `inspect` tells it.
-pub(crate) fn source(home: &Home, entry: &ConfigMount) -> Option<PathBuf> {
-    match (&entry.mount.source, &entry.volume) {
-        (MountSource::Bind { path, .. }, _) => Some(path.clone()),
-        (_, Some(name)) => Some(data(home, name)),
-        _ => None,
     }
 }
 

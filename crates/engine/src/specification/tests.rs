@@ -5,7 +5,7 @@ use crate::request::{Resources, Ulimit};
 fn config(request: Request) -> ContainerConfig {
     let source = ImageSource { reference: "host:".into(), id: None, manifest: None, base: ConfigBase::Host };
     let request = Request { command: vec!["true".into()], ..request };
-    let user = decide_user_namespace(&request).unwrap();
+    let user = decide_user_namespace(&request);
     let mut config = merge(request, runtime::ContainerId::random(), source, None).unwrap();
     config.namespaces.user = user;
     config.range = (user == UserNamespaceMode::Private).then_some(3);
@@ -21,12 +21,12 @@ fn what_needs_the_hosts_ids_gets_them() {
         Request { ipc: NamespaceMode::Host, ..Request::default() },
     ];
     for request in needing {
-        assert_eq!(decide_user_namespace(&request).unwrap(), UserNamespaceMode::Host);
+        assert_eq!(decide_user_namespace(&request), UserNamespaceMode::Host);
         let insisting = Request { user_namespace: UserNamespaceMode::Private, ..request };
-        assert!(decide_user_namespace(&insisting).is_err());
+        assert_eq!(decide_user_namespace(&insisting), UserNamespaceMode::Private);
     }
     let plain = Request { uts: NamespaceMode::Host, ..Request::default() };
-    assert_eq!(decide_user_namespace(&plain).unwrap(), UserNamespaceMode::Private);
+    assert_eq!(decide_user_namespace(&plain), UserNamespaceMode::Private);
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Place {
         };
         let outcome = started.attachment.unwrap().relay(local).unwrap();
         let Outcome::Exited(exited) = outcome else { panic!("{outcome:?}") };
-        let mut text = |file: &mut File| {
+        let text = |file: &mut File| {
             let mut text = String::new();
             file.rewind().unwrap();
             file.read_to_string(&mut text).unwrap();
