@@ -15,7 +15,8 @@ STATIC       := -C target-feature=+crt-static -C relocation-model=static
 BUILD_NEEDS  := gcc libc6-dev libseccomp-dev
 DEMO_NEEDS   := $(BUILD_NEEDS) mmdebstrap
 TEST_NEEDS   := $(BUILD_NEEDS) busybox-static python3 skopeo umoci podman
-BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc
+# docker.io is left to you: its package would start a service.
+BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc podman
 
 # Where Debian keeps libseccomp.a: overrides the x86_64 path that .cargo/config.toml holds for plain `cargo` calls.
 export LIBSECCOMP_LIB_PATH := /usr/lib/$(shell uname -m)-linux-gnu

@@ -55,6 +55,7 @@ impl Layer {
         let mut header = header(path, tar::EntryType::Char, 0o666, None, 0);
         header.set_device_major(major).unwrap();
         header.set_device_minor(minor).unwrap();
+        header.set_cksum();
         self.append(header, &[]);
         self
     }

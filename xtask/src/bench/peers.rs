@@ -22,6 +22,8 @@ pub(crate) struct Engine {
     pub(crate) name: &'static str,
     program: &'static str,
     options: Vec<String>,
+    /// podman's configuration file.
+    settings: Option<PathBuf>,
     /// Processes whose memory counts as the engine's besides the command itself.
     pub(crate) servers: Vec<u32>,
 }
@@ -89,7 +91,13 @@ impl Peers {
             ("--events-backend", "file".to_owned()),
         ];
         let options = options.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        Engine { name: "podman", program: "podman", options, servers: Vec::new() }
+        let settings = self.directory.join("containers.conf");
+        // podman raises limits beyond what a machine without CAP_SYS_RESOURCE allows, unless told which.
+        let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+        if let Err(error) = fs::write(&settings, limits) {
+            eprintln!("podman's settings: {error}");
+        }
+        Engine { name: "podman", program: "podman", options, settings: Some(settings), servers: Vec::new() }
     }
 }
 
@@ -98,6 +106,9 @@ impl Engine {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.program);
         command.args(&self.options).args(arguments);
+        if let Some(settings) = &self.settings {
+            command.env("CONTAINERS_CONF", settings);
+        }
         command
     }
 
@@ -154,7 +165,7 @@ impl Docker {
         let options = vec!["--host".to_owned(), format!("unix://{}", self.socket.display())];
         let mut servers = vec![server];
         servers.extend(children_of(server));
-        Engine { name: "docker", program: "docker", options, servers }
+        Engine { name: "docker", program: "docker", options, settings: None, servers }
     }
 
     fn stop(&self) {
