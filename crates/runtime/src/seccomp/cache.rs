@@ -25,7 +25,7 @@ const MAGIC: [u8; 8] = *b"skepbpf1";
 const HEADER: usize = 16;
 const LARGEST: usize = HEADER + LONGEST * size_of::<Instruction>();
 /// To be raised when the compiler in this crate makes other programs of the same filter.
-const COMPILER: u32 = 1;
+const COMPILER: u32 = 2;
 
 /// The name of a filter's program.
 pub(super) fn key(filter: &LinuxSeccomp) -> String {

@@ -1,4 +1,4 @@
-//! From a filter to a program, with libseccomp.
+//! From a filter to a program: libseccomp translates the rules, and its program is made short.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -7,15 +7,13 @@ use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilter
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
 use rustix::fs::MemfdFlags;
 
-use super::newer::{self, Prologue};
+use super::condense::{self, Verdicts};
+use super::newer::{self, Rules};
 use super::{Instruction, profile};
 
 const EPERM: u32 = 1;
 /// The kernel takes no longer program.
 pub(super) const LONGEST: usize = 4096;
-/// The rules of a call are found by bisection over the numbers, not one after the other: the kernel walks the whole program for
-/// every number when it is loaded, to know which calls it need not ask about later.
-const BINARY_TREE: u32 = 2;
 /// The upper half of an action is what to do, the lower one an errno or a message.
 const ACTION_MASK: u32 = 0xffff_0000;
 
@@ -26,18 +24,13 @@ pub(super) fn compile(filter: &LinuxSeccomp) -> Result<Vec<Instruction>> {
     }
     let default = action(filter.default_action(), filter.default_errno_ret())?;
     let mut context = ScmpFilterContext::new(default).map_err(|cause| failed("start the filter", cause))?;
-    context.set_ctl_optimize(BINARY_TREE).map_err(|cause| failed("set the form of the filter", cause))?;
     let architectures = architectures(filter);
-    let calls = filter.syscalls().as_deref().unwrap_or_default();
-
-    let mut build = Build { context, default, newer: Vec::new(), last: 0 };
-    // Rules made so far are not copied to architectures that are added later, and these are for one alone.
-    build.add_native_calls(calls)?;
     for architecture in &architectures {
-        let added = build.context.add_arch(convert(*architecture)?);
+        let added = context.add_arch(convert(*architecture)?);
         added.map_err(|cause| failed(&format!("cover `{architecture}`"), cause))?;
     }
-    for call in calls {
+    let mut build = Build { context, default, newer: Rules::default(), last: 0 };
+    for call in filter.syscalls().as_deref().unwrap_or_default() {
         build.add(call)?;
     }
     build.finish(&architectures)
@@ -47,28 +40,12 @@ pub(super) fn compile(filter: &LinuxSeccomp) -> Result<Vec<Instruction>> {
 struct Build {
     context: ScmpFilterContext,
     default: ScmpAction,
-    /// Calls that libseccomp does not know, with their action as the kernel takes it.
-    newer: Vec<(u32, u32)>,
+    newer: Rules,
+    /// The last call that a rule names.
     last: u32,
 }
 
 impl Build {
-    fn add_native_calls(&mut self, calls: &[LinuxSyscall]) -> Result<()> {
-        for call in calls {
-            let action = action(call.action(), call.errno_ret())?;
-            for name in call.names() {
-                let Some(number) = newer::native_number(name).filter(|_| ScmpSyscall::from_name(name).is_err()) else {
-                    continue;
-                };
-                if action != self.default && call.args().as_deref().unwrap_or_default().is_empty() {
-                    let added = self.context.add_rule(action, ScmpSyscall::from_raw_syscall(number.cast_signed()));
-                    added.map_err(|cause| failed(&format!("add a rule for `{name}`"), cause))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn add(&mut self, call: &LinuxSyscall) -> Result<()> {
         let action = action(call.action(), call.errno_ret())?;
         let conditions = conditions(call.args().as_deref().unwrap_or_default())?;
@@ -88,34 +65,52 @@ impl Build {
         Ok(())
     }
 
-    /// A call that neither libseccomp nor the table of newer ones knows is one that this kernel does not have either, or that
-    /// the default action is for: Docker's profile names calls of many architectures, and is read by older engines.
+    /// A call that neither libseccomp nor the table of newer ones knows is left to the default action: Docker's profile names
+    /// calls of many architectures, and is read by older engines.
     fn add_newer(&mut self, name: &str, call: &LinuxSyscall, action: ScmpAction) -> Result<()> {
-        let Some(number) = newer::number(name) else { return Ok(()) };
+        let Some(newer) = newer::find(name) else { return Ok(()) };
         if !call.args().as_deref().unwrap_or_default().is_empty() {
             let reason = "conditions on it need a newer libseccomp";
             return Err(Error::unsupported(format!("the seccomp filter has a rule for `{name}`: {reason}")));
         }
-        self.last = self.last.max(number);
-        if action != self.default && !self.newer.iter().any(|(known, _)| *known == number) {
-            self.newer.push((number, call.action().as_u32(call.errno_ret())));
+        self.last = self.last.max(newer.number);
+        if action != self.default {
+            self.newer.calls.push((newer, call.action().as_u32(call.errno_ret())));
         }
         Ok(())
     }
 
-    fn finish(self, architectures: &[Arch]) -> Result<Vec<Instruction>> {
+    fn finish(mut self, architectures: &[Arch]) -> Result<Vec<Instruction>> {
         // A filter that allows by default needs no answer for what is new.
         let allows = matches!(self.default, ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_));
-        let native = [native()];
-        let architectures = if architectures.is_empty() { &native } else { architectures };
-        let prologue = Prologue { architectures, calls: &self.newer, last: (!allows).then_some(self.last) };
-        let mut program = prologue.instructions();
-        program.extend(export(&self.context)?);
+        self.newer.last = (!allows).then_some(self.last);
+        let long = export(&self.context)?;
+        let has_x32 = architectures.contains(&Arch::ScmpArchX32);
+        let mut known: Vec<(u32, Verdicts)> = Vec::new();
+        for token in architectures.iter().map(|architecture| token(*architecture)) {
+            if !known.iter().any(|(seen, _)| *seen == token) {
+                let mut verdicts = condense::survey(&long, Some(token))?;
+                self.newer.add_to(&mut verdicts, token, native() as u32, has_x32);
+                known.push((token, verdicts));
+            }
+        }
+        let others = condense::survey(&long, None)?
+            .single()
+            .ok_or_else(|| Error::internal("libseccomp's program knows an architecture that it was not told of"))?;
+        let program = condense::write(&long, &known, others)?;
         if program.len() > LONGEST {
             let reason = format!("it has {} instructions, the kernel takes {LONGEST}", program.len());
             return Err(Error::invalid(format!("the seccomp filter is too long: {reason}")));
         }
         Ok(program)
+    }
+}
+
+/// The kernel's name of an architecture: it has none for x32, which is the other way to call x86-64.
+fn token(architecture: Arch) -> u32 {
+    match architecture {
+        Arch::ScmpArchX32 => Arch::ScmpArchX86_64 as u32,
+        other => other as u32,
     }
 }
 

@@ -1,11 +1,13 @@
 //! System call filters: profiles, and the programs that the kernel runs for them.
 //!
 //! `profile` chooses rules for a container, `docker` is the table of the default profile, `compile` makes a program of a
-//! filter (with libseccomp, plus what is newer than libseccomp), `cache` keeps programs on disk so that a start only reads
+//! filter (libseccomp's, with what is newer than libseccomp, made short by `condense`), `cache` keeps programs on disk so that a start only reads
 //! one file.
 
+mod bpf;
 mod cache;
 mod compile;
+mod condense;
 mod docker;
 mod newer;
 mod profile;
