@@ -65,14 +65,13 @@ fn take_in(staging: &mut Staging<'_>, file: std::fs::File, name: &str, progress:
     // Its digest is not known before its end; until then it goes by that of its name.
     let label = Digest::of(name.as_bytes());
     progress.begin(&label, length);
-    let task = Task { index: 0, label, source, copy_to: Some(copy_to), tree: Some(tree) };
+    let task = Task { index: 0, label, name: name.to_owned(), source, copy_to: Some(copy_to), tree: Some(tree) };
     let mut done = None;
     let limits = *staging.store().limits();
     jobs::run(&limits, staging.lease(), [Ok(task)].into_iter(), progress, |_, outcome| {
         done = Some(outcome);
         Ok(())
-    })
-    .with_context(|| format!("import {name}"))?;
+    })?;
     let outcome = done.unwrap_or_default();
     let (Some(Copied { digest, length }), Some(unpacked)) = (outcome.copied, outcome.unpacked) else {
         return Err(Error::internal("the import ended without a result"));

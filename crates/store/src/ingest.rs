@@ -141,7 +141,8 @@ fn prepare(
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         openat(CWD, directory.join("tree"), flags, Mode::empty()).context("open a layer")
     });
-    let task = Task { index, label: layer.diff_id, source, copy_to, tree: tree.transpose()? };
+    let name = format!("layer `{}`", layer.path.escape_debug());
+    let task = Task { index, label: layer.diff_id, name, source, copy_to, tree: tree.transpose()? };
     Ok((task, Pending { blob, known, length, directory }))
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Task {
     pub(crate) index: usize,
     /// What progress is told under.
     pub(crate) label: Digest,
+    /// What messages call it.
+    pub(crate) name: String,
     /// The blob's bytes.
     pub(crate) source: Source,
     /// The file to copy them to; none when the source is a verified blob.
@@ -98,6 +100,7 @@ pub(crate) struct UnpackedLayer {
 struct Running {
     index: usize,
     label: Digest,
+    name: String,
     copier: Option<Child>,
     unpacker: Option<Child>,
     outcome: Outcome,
@@ -138,8 +141,8 @@ pub(crate) fn run(
 
 /// Starts the processes of a task. A child that is dropped is killed, so an error in between leaves nothing.
 fn start(limits: &Limits, lease: BorrowedFd<'_>, task: Task) -> Result<Running> {
-    let mut running =
-        Running { index: task.index, label: task.label, copier: None, unpacker: None, outcome: Outcome::default() };
+    let (index, label, outcome) = (task.index, task.label, Outcome::default());
+    let mut running = Running { index, label, name: task.name, copier: None, unpacker: None, outcome };
     match (task.copy_to, task.tree) {
         (Some(target), Some(tree)) => {
             let (sender, receiver) = follow::channel()?;
@@ -184,7 +187,8 @@ fn listen(running: &mut [Running], progress: &mut dyn Progress) -> Result<()> {
     for task in running {
         for part in [Part::Copier, Part::Unpacker] {
             if task.child(part).is_some() && ready.next() == Some(true) {
-                task.hear(part, progress)?;
+                let name = task.name.clone();
+                task.hear(part, progress).context(name)?;
             }
         }
     }
