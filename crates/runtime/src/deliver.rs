@@ -2,17 +2,18 @@
 //!
 //! Each is a detached mount in the hands of one descriptor; sent over, it becomes part of the container and of nothing else.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use failure::{Context as _, Error, Result};
 use init::step::Missing;
-use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use sys::mount::Attributes;
 
 use crate::cgroup::Cgroup;
-use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS};
+use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS, Node};
 use crate::{Mapping, RootFilesystem};
 
 /// File systems of namespaces that the container joins, in the order of the plan. Called while this process is there.
@@ -72,20 +73,21 @@ impl Maker<'_> {
         self.root.mount(mapping.as_ref())
     }
 
-    /// Made with the ids of the host and mapped as a whole. Kernels before 6.3 cannot map a tmpfs: there each entry is
-    /// given to its owner.
+    /// Made with the container's ids as they are, and mapped as a whole. Kernels before 6.3 cannot map a tmpfs: there each
+    /// entry is given to its owner.
     fn make_devices(&self, devices: &Devices) -> Result<OwnedFd> {
         let mount = make_file_system(&devices.file_system)?;
-        let mapped = match &self.user_namespace {
-            None => true,
-            Some(user_namespace) => sys::idmap::set_idmap(mount.as_fd(), user_namespace.as_fd(), 0).is_ok(),
-        };
-        let owners = if mapped { None } else { self.maps };
         // Modes are exact here, whatever mask the caller has.
         let mask = rustix::process::umask(Mode::empty());
-        let filled = fill_devices(&mount, devices, owners);
+        let filled = fill_devices(&mount, devices);
         rustix::process::umask(mask);
-        filled.map(|()| mount)
+        filled?;
+        if let (Some(maps), Some(user_namespace)) = (self.maps, &self.user_namespace)
+            && sys::idmap::set_idmap(mount.as_fd(), user_namespace.as_fd(), 0).is_err()
+        {
+            give_devices(&mount, devices, maps).context("cannot give `/dev` to the container's root")?;
+        }
+        Ok(mount)
     }
 
     fn make_bind(&self, bind: &Bind) -> Result<OwnedFd> {
@@ -150,42 +152,49 @@ fn make_file_system(file_system: &FileSystem) -> Result<OwnedFd> {
     made().with_context(|| format!("cannot make a file system of type {}", file_system.kind.to_string_lossy()))
 }
 
-fn fill_devices(mount: &OwnedFd, devices: &Devices, owners: Option<&IdMaps>) -> Result<()> {
-    let own = |name: &std::ffi::CStr, uid: u32, gid: u32| match owners {
-        Some(maps) => {
-            let (uid, gid) = (maps.host_user(uid).map(Uid::from_raw), maps.host_group(gid).map(Gid::from_raw));
-            rustix::fs::chownat(mount, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        }
-        None if uid == 0 && gid == 0 => Ok(()),
-        None => {
-            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            rustix::fs::chownat(mount, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        }
-    };
-    own(c".", 0, 0).context("cannot give `/dev` to its owner")?;
+fn fill_devices(mount: &OwnedFd, devices: &Devices) -> Result<()> {
     for node in &devices.nodes {
-        let made = || {
-            for directory in &node.directories {
-                match rustix::fs::mkdirat(mount, &**directory, Mode::from_raw_mode(0o755)) {
-                    Err(Errno::EXIST) => {}
-                    made => made.and_then(|()| own(directory, 0, 0))?,
-                }
-            }
-            rustix::fs::mknodat(mount, &*node.name, node.kind, Mode::from_raw_mode(node.mode), node.number)?;
-            own(&node.name, node.uid, node.gid)
-        };
-        made().with_context(|| format!("cannot make the device `/dev/{}`", node.name.to_string_lossy()))?;
+        make_node(mount, node)
+            .with_context(|| format!("cannot make the device `/dev/{}`", node.name.to_string_lossy()))?;
     }
     for (name, points_to) in LINKS {
         rustix::fs::symlinkat(points_to, mount, name).with_context(|| format!("cannot make the link `/dev/{name}`"))?;
     }
     for (name, missing) in &devices.points {
-        let made = match missing {
+        match missing {
             Missing::Directory => rustix::fs::mkdirat(mount, &**name, Mode::from_raw_mode(0o755)),
             Missing::File => rustix::fs::mknodat(mount, &**name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0),
-        };
-        made.and_then(|()| own(name, 0, 0))
-            .with_context(|| format!("cannot make the mount point `/dev/{}`", name.to_string_lossy()))?;
+        }
+        .with_context(|| format!("cannot make the mount point `/dev/{}`", name.to_string_lossy()))?;
     }
     Ok(())
+}
+
+fn make_node(mount: &OwnedFd, node: &Node) -> rustix::io::Result<()> {
+    for directory in &node.directories {
+        match rustix::fs::mkdirat(mount, &**directory, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    rustix::fs::mknodat(mount, &*node.name, node.kind, Mode::from_raw_mode(node.mode), node.number)?;
+    if node.uid == 0 && node.gid == 0 { Ok(()) } else { give(mount, &node.name, node.uid, node.gid) }
+}
+
+/// Gives every entry to whom the container's ids mean.
+fn give_devices(mount: &OwnedFd, devices: &Devices, maps: &IdMaps) -> rustix::io::Result<()> {
+    let owner = |uid, gid| maps.host_user(uid).zip(maps.host_group(gid)).ok_or(Errno::OVERFLOW);
+    let (root_uid, root_gid) = (maps.root_uid, maps.root_gid);
+    give(mount, c".", root_uid, root_gid)?;
+    for node in &devices.nodes {
+        let (uid, gid) = owner(node.uid, node.gid)?;
+        give(mount, &node.name, uid, gid)?;
+        node.directories.iter().try_for_each(|directory| give(mount, directory, root_uid, root_gid))?;
+    }
+    devices.points.iter().try_for_each(|(name, _)| give(mount, name, root_uid, root_gid))
+}
+
+fn give(mount: &OwnedFd, name: &CStr, uid: u32, gid: u32) -> rustix::io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    rustix::fs::chownat(mount, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
 }

@@ -33,7 +33,7 @@ use sys::mount::Attributes;
 
 pub(crate) use action::{Action, Delivery, FileSystem, Outside, Pointers, Streams, borrow};
 pub(crate) use binds::Bind;
-pub(crate) use devices::{Devices, LINKS};
+pub(crate) use devices::{Devices, LINKS, Node};
 pub(crate) use limits::Raised;
 pub(crate) use namespaces::{IdMaps, Joined, Namespaces};
 pub(crate) use options::Idmap;
