@@ -54,6 +54,11 @@ impl Template {
         evaluate::render(&self.nodes, data, methods).map_err(|reason| invalid(&reason))
     }
 
+    /// Whether it shows a whole object somewhere (`{{json .}}`), so that all fields are needed.
+    pub(crate) fn shows_all(&self) -> bool {
+        parser::shows_all(&self.nodes)
+    }
+
     /// The names of the top-level fields that plain actions show, in order: the headings of `table ...`.
     pub(crate) fn headings(&self, heading: &dyn Fn(&str) -> String) -> String {
         parser::headings(&self.nodes, heading)

@@ -96,6 +96,30 @@ pub(super) fn headings(nodes: &[Node], heading: &dyn Fn(&str) -> String) -> Stri
     line
 }
 
+/// Whether a lone dot or `$` stands anywhere.
+pub(super) fn shows_all(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Action(pipeline) => has_dot(pipeline),
+        Node::If(pipeline, body, otherwise)
+        | Node::With(pipeline, body, otherwise)
+        | Node::Range(pipeline, body, otherwise) => has_dot(pipeline) || shows_all(body) || shows_all(otherwise),
+        Node::Text(_) | Node::Break | Node::Continue => false,
+    })
+}
+
+fn has_dot(pipeline: &Pipeline) -> bool {
+    let operands = |command: &Command| {
+        std::iter::once(&command.head).chain(&command.arguments).any(|operand| match operand {
+            Operand::Field(path) => path.is_empty(),
+            // `$.Field` is looked up in the whole object.
+            Operand::Variable(name, _) => name.is_empty(),
+            Operand::Nested(pipeline, _) => has_dot(pipeline),
+            Operand::Literal(_) | Operand::Function(_) => false,
+        })
+    };
+    pipeline.commands.iter().any(operands)
+}
+
 fn shown_field(command: &Command) -> Option<&str> {
     let label = match (&command.head, command.arguments.first()) {
         (Operand::Field(path), Some(Operand::Literal(Value::String(label)))) if path == &["Label"] => Some(label.as_str()),

@@ -26,6 +26,11 @@ pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - then.as_second()))
 }
 
+/// A moment in the caller's time zone, as Go prints it: `2026-11-21 09:19:36 +0000 UTC`.
+pub(crate) fn local(time: Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

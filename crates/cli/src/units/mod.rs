@@ -3,5 +3,5 @@
 mod ago;
 mod bytes;
 
-pub(crate) use ago::{ago, duration};
+pub(crate) use ago::{ago, duration, local};
 pub(crate) use bytes::{binary, decimal, decimal_short};
