@@ -69,8 +69,7 @@ pub fn changes(store: &Store, base: &Base, writable: &Path) -> Result<Vec<Change
     Ok(comparison.changes)
 }
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 struct Comparison {
     changes: Vec<Change>,

@@ -53,12 +53,7 @@ pub enum Removed {
 ///
 /// # Errors
 /// There is no such image, or it is used and `force` is not given.
-pub fn remove(
-    store: &Store,
-    text: &str,
-    force: bool,
-    in_use: impl FnOnce() -> Result<InUse>,
-) -> Result<Vec<Removed>> {
+pub fn remove(store: &Store, text: &str, force: bool, in_use: impl FnOnce() -> Result<InUse>) -> Result<Vec<Removed>> {
     let lock = store.lock_exclusive()?;
     let mut names = store.names()?;
     let image = store.resolve(text)?;
@@ -118,13 +113,7 @@ fn remove_name(
     Ok(())
 }
 
-fn remove_id(
-    image: &Image,
-    force: bool,
-    in_use: &InUse,
-    names: &mut Names,
-    removed: &mut Vec<Removed>,
-) -> Result<()> {
+fn remove_id(image: &Image, force: bool, in_use: &InUse, names: &mut Names, removed: &mut Vec<Removed>) -> Result<()> {
     let id = image.id.short();
     let conflict = |way: &str, reason: String| {
         Err(Error::new(Kind::Conflict, format!("unable to delete `{id}` ({way}): {reason}")))
@@ -293,12 +282,14 @@ mod tests {
 
     #[test]
     fn marking_reaches_everything_once_and_nothing_else() {
-        let edges = |node: u32| Ok(match node {
-            1 => vec![2, 3],
-            3 => vec![1, 4],
-            9 => vec![8],
-            _ => vec![],
-        });
+        let edges = |node: u32| {
+            Ok(match node {
+                1 => vec![2, 3],
+                3 => vec![1, 4],
+                9 => vec![8],
+                _ => vec![],
+            })
+        };
         let mut seen: Vec<u32> = mark([1], edges).unwrap().into_iter().collect();
         seen.sort_unstable();
         assert_eq!(seen, [1, 2, 3, 4]);

@@ -192,7 +192,9 @@ fn open(root: &Root<'_>, path: &str, follow: bool) -> Result<OwnedFd> {
     open_in_root(root.directory, Path::new(path), flags).map_err(|errno| match errno {
         Errno::NOENT => Error::not_found(format!("no such file or directory `{path}` in the container")),
         Errno::NOTDIR => Error::invalid(format!("`{path}` in the container is not a directory")),
-        Errno::LOOP => Error::invalid(format!("`{path}` in the container leads through a link that cannot be followed")),
+        Errno::LOOP => {
+            Error::invalid(format!("`{path}` in the container leads through a link that cannot be followed"))
+        }
         errno => Error::internal(cannot_read(path)).with_source(std::io::Error::from(errno)),
     })
 }

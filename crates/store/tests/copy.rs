@@ -79,7 +79,10 @@ fn out_of_a_container() {
     assert!(scene.to_host("/d", "file", PLAIN).unwrap_err().starts_with("cannot copy directory `/d` over the file"));
     assert!(scene.to_host("/f", "no/x", PLAIN).unwrap_err().contains("no such file or directory"));
     assert!(scene.to_host("/f", "no/", PLAIN).unwrap_err().starts_with("no such directory"));
-    let seen = shell(&scene.host, "find . -mindepth 1 -printf '%P %y %m %U:%G %l\\n' | sort; cat file new there/x; stat -c %.1Y new");
+    let seen = shell(
+        &scene.host,
+        "find . -mindepth 1 -printf '%P %y %m %U:%G %l\\n' | sort; cat file new there/x; stat -c %.1Y new",
+    );
     let expected = "contents d 755 0:0 \ncontents/fifo p 644 0:0 \ncontents/sub d 700 0:0 \ncontents/sub/x f 644 0:0 \n\
                     file f 751 0:0 \nfollowed f 751 0:0 \nkept f 4751 33:44 \nlink l 777 0:0 /f\nnew f 751 0:0 \n\
                     renamed d 755 0:0 \nrenamed/fifo p 644 0:0 \nrenamed/sub d 700 0:0 \nrenamed/sub/x f 644 0:0 \n\
@@ -125,7 +128,8 @@ fn into_a_container() {
 
 #[test]
 fn streams_go_both_ways_and_hostile_ones_stay_inside() {
-    let Some(scene) = Scene::new("mkdir -p a/b dst; echo x > a/b/c; ln -s /etc ln; mkdir etc", "mkdir d; echo y > d/y") else {
+    let Some(scene) = Scene::new("mkdir -p a/b dst; echo x > a/b/c; ln -s /etc ln; mkdir etc", "mkdir d; echo y > d/y")
+    else {
         return;
     };
     let mut tar = Vec::new();
@@ -140,8 +144,11 @@ fn streams_go_both_ways_and_hostile_ones_stay_inside() {
     assert_eq!(error, "destination `/a/b/c` must be a directory");
     let error = into(&scene.root(), "/dst", PLAIN, &mut &tar[..700]).unwrap_err().to_string();
     assert!(error.contains("archive"), "{error}");
-    shell(&scene.host, "tar -cPf up.tar --transform 's|d/y|../../../up|' d/y; ln -s / d/root; tar -cf through.tar d/root; \
-                        mkdir -p e/d; rm d/root; mkdir d/root; echo z > d/root/escaped; tar -rf through.tar d/root/escaped");
+    shell(
+        &scene.host,
+        "tar -cPf up.tar --transform 's|d/y|../../../up|' d/y; ln -s / d/root; tar -cf through.tar d/root; \
+                        mkdir -p e/d; rm d/root; mkdir d/root; echo z > d/root/escaped; tar -rf through.tar d/root/escaped",
+    );
     let error = into(&scene.root(), "/dst", PLAIN, &mut File::open(scene.host.join("up.tar")).unwrap()).unwrap_err();
     assert!(error.to_string().contains("the path goes upwards"), "{error}");
     into(&scene.root(), "/dst", PLAIN, &mut File::open(scene.host.join("through.tar")).unwrap()).unwrap();
@@ -151,7 +158,8 @@ fn streams_go_both_ways_and_hostile_ones_stay_inside() {
 
 #[test]
 fn status_is_what_the_container_sees() {
-    let Some(scene) = Scene::new("mkdir -p a/b; echo xyz > a/f; ln -s ../../../a/f a/b/l; ln -s /proc/self/root/etc magic", "true")
+    let Some(scene) =
+        Scene::new("mkdir -p a/b; echo xyz > a/f; ln -s ../../../a/f a/b/l; ln -s /proc/self/root/etc magic", "true")
     else {
         return;
     };
@@ -167,7 +175,10 @@ fn status_is_what_the_container_sees() {
 /// through it in both directions.
 #[test]
 fn a_racing_container_reaches_nothing_outside() {
-    let Some(scene) = Scene::new("mkdir -p real/sub; echo inside > real/sub/file; ln -s / link", "mkdir src got") else { return };
+    let Some(scene) = Scene::new("mkdir -p real/sub; echo inside > real/sub/file; ln -s / link", "mkdir src got")
+    else {
+        return;
+    };
     // The same path exists on the host, so that an escape would be seen.
     let secret = scene.ground.path.join("secret");
     fs::create_dir_all(secret.join("sub")).unwrap();

@@ -47,7 +47,10 @@ fn several_sweepers_do_not_disturb_each_other() {
     let Some(ground) = Ground::new() else { return };
     for number in 0..4 {
         let layer = ground.writable(&number.to_string());
-        shell(layer.join("upper"), "for i in $(seq 50); do mkdir -p $i/a/b/c; touch $i/a/b/c/$(seq -s ' ' 20 | tr ' ' -) $i/x; done");
+        shell(
+            layer.join("upper"),
+            "for i in $(seq 50); do mkdir -p $i/a/b/c; touch $i/a/b/c/$(seq -s ' ' 20 | tr ' ' -) $i/x; done",
+        );
         writable::discard(&ground.store, layer.parent().unwrap()).unwrap();
     }
     std::thread::scope(|scope| {

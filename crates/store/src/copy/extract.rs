@@ -185,7 +185,8 @@ impl Target<'_> {
             return Err(Error::invalid("a hard link to nothing"));
         };
         let directory = self.open(target_parent).context("find what a hard link names")?;
-        rustix::fs::linkat(&directory, Path::new(target_name), parent, name, AtFlags::empty()).context("make a hard link")
+        rustix::fs::linkat(&directory, Path::new(target_name), parent, name, AtFlags::empty())
+            .context("make a hard link")
     }
 
     fn node(&self, parent: BorrowedFd<'_>, name: &Path, entry: &Entry, kind: FileType, device: u64) -> Result<()> {

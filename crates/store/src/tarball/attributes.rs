@@ -68,7 +68,8 @@ fn read_all(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>>
 
 /// A capability of version 3 whose root is the container's root, as version 2. All others as they are.
 fn plain_capability(value: Vec<u8>, root: u32) -> Vec<u8> {
-    let word = |at: usize| value.get(at..at + 4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let word =
+        |at: usize| value.get(at..at + 4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     match (word(0), word(20)) {
         (Some(magic), Some(owner)) if magic & REVISION == REVISION_3 && (owner == root || owner == 0) => {
             let magic = (magic & !REVISION) | REVISION_2;

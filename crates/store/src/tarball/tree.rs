@@ -80,7 +80,8 @@ impl<'w, 'o> Tree<'w, 'o> {
     /// # Errors
     /// Something cannot be read, or the output fails.
     pub fn contents(&mut self, directory: BorrowedFd<'_>) -> Result<()> {
-        let directory = rustix::fs::openat(directory, ".", READ_DIRECTORY, Mode::empty()).context("open a directory")?;
+        let directory =
+            rustix::fs::openat(directory, ".", READ_DIRECTORY, Mode::empty()).context("open a directory")?;
         if self.source.one_file_system {
             self.device = Some(rustix::fs::fstat(&directory).context("look at a directory")?.st_dev);
         }
@@ -252,8 +253,7 @@ impl<'w, 'o> Tree<'w, 'o> {
     }
 }
 
-const READ_DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const READ_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Level {
     fn new(directory: OwnedFd, path: Vec<u8>) -> Result<Self> {
@@ -334,4 +334,3 @@ fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 fn name_of(path: &[u8]) -> String {
     format!("read `/{}`", String::from_utf8_lossy(path))
 }
-

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use store::export::export;
 use store::overlay::IdMap;
-use store::{ChainId, Digest, Store};
+use store::{ChainId, ConfigChange, Digest, Image, Import, Input, Quiet, Reference, Store, import};
 
 /// The first id of the range that tests map to.
 pub const BASE_ID: u32 = 0x1800_0000;
@@ -108,6 +109,41 @@ pub fn shell(directory: impl AsRef<Path>, line: &str) -> String {
     let output = Command::new("sh").args(["-ec", line]).current_dir(directory).output().unwrap();
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// One line for each thing in a tree: all that an archive has to keep.
+pub fn listing(tree: impl AsRef<Path>) -> String {
+    shell(
+        tree,
+        "find . -mindepth 1 \\( -type d -printf '%P d %m %U:%G %T@\\n' \\) -o \\( ! -type s -printf '%P %y %m %U:%G %s %T@ %l %n\\n' \\) | sort; \
+         find . -type f -exec sha256sum {} + | sort; find . -type c -exec stat -c '%n %t %T' {} +",
+    )
+}
+
+/// An image called `name`, of one layer that a shell line makes, with `ENV A=1`.
+pub fn image(ground: &Ground, name: &str, line: &str) -> Image {
+    let tree = ground.path.join("rootfs");
+    fs::create_dir(&tree).unwrap();
+    shell(&tree, line);
+    let mut tar = Vec::new();
+    export(fs::File::open(&tree).unwrap().as_fd(), 0, &mut tar).unwrap();
+    let path = ground.path.join("rootfs.tar");
+    fs::write(&path, tar).unwrap();
+    let reference = Some(Reference::parse(name).unwrap());
+    let changes = vec![ConfigChange::parse("ENV A=1").unwrap()];
+    import(&ground.store, Import { input: Input::Path(path), changes, message: None, reference }, &mut Quiet).unwrap();
+    fs::remove_dir_all(tree).unwrap();
+    ground.store.resolve(name).unwrap()
+}
+
+/// Whether a program is there; a test that needs it says so and passes without.
+pub fn has(program: &str) -> bool {
+    let found =
+        Command::new("sh").args(["-c", &format!("command -v {program} >/dev/null")]).status().unwrap().success();
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
 }
 
 /// Marks a directory as overlayfs does one that hides those below it.

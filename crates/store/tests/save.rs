@@ -1,0 +1,150 @@
+//! Saved images, as skopeo, umoci, podman and skep itself read them.
+
+mod ground;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use ground::{Ground, has, image, listing, place, shell};
+use store::commit::{Commit, commit};
+use store::overlay::{Base, Overlay};
+use store::save::{Format, save};
+use store::{Image, Input, Quiet, Reference, Store};
+
+const BASE: &str = "mkdir -p etc opt/a bin; echo x > etc/passwd; echo y > opt/a/c; cp /bin/true bin/tool; chown -R 5:6 opt; \
+                    ln etc/passwd etc/hard; ln -s ../etc/passwd bin/link; chmod 4755 bin/tool; truncate -s 1M hole; \
+                    touch -d @1000000000 etc opt; touch $(seq 30)";
+
+/// A store with an image of two layers, the second with deletions, called by three names.
+fn scene() -> Option<(Ground, Image, PathBuf)> {
+    let ground = Ground::new()?;
+    let base = image(&ground, "base:one", BASE);
+    let writable = ground.writable("one");
+    let overlay = Overlay::new(&ground.store, &Base::Layers(base.layers.clone()), &writable).unwrap();
+    let mount = overlay.mount(None).unwrap();
+    shell(
+        place(&mount),
+        "rm etc/hard; rm -r opt/a; mkdir opt/a; echo new > opt/a/new; echo more >> etc/passwd; rm hole",
+    );
+    drop(mount);
+    let request = Commit {
+        base: Some(&base),
+        writable: &writable,
+        config: base.document(&ground.store).unwrap(),
+        changes: &[],
+        author: "",
+        message: "",
+        created_by: "sh",
+        reference: Some(Reference::parse("example.org/team/app:v2").unwrap()),
+    };
+    commit(&ground.store, request).unwrap();
+    ground.store.tag("example.org/team/app:v2", &Reference::parse("app").unwrap()).unwrap();
+    let image = ground.store.resolve("app").unwrap();
+    let tree = ground.path.join("tree");
+    fs::create_dir(&tree).unwrap();
+    let merged = Overlay::new(&ground.store, &Base::Layers(image.layers.clone()), &ground.writable("two")).unwrap();
+    shell(place(&merged.mount_for_reading().unwrap()), &format!("cp -a . {}", tree.display()));
+    Some((ground, image, tree))
+}
+
+fn write(ground: &Ground, names: &[&str], format: Format, file: &str) -> PathBuf {
+    let path = ground.path.join(file);
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    save(&ground.store, &names, format, &mut File::create(&path).unwrap()).unwrap();
+    path
+}
+
+/// The tree of an image of a store.
+fn tree_of(store: &Store, name: &str, writable: &Path) -> String {
+    let layers = store.resolve(name).unwrap().layers;
+    let overlay = Overlay::new(store, &Base::Layers(layers), writable).unwrap();
+    listing(place(&overlay.mount_for_reading().unwrap()))
+}
+
+/// Equal, or the lines that are not.
+fn assert_same(one: &str, other: &str) {
+    let only = |one: &str, other: &str| {
+        one.lines().filter(|line| !other.lines().any(|other| other == *line)).collect::<Vec<_>>().join("\n")
+    };
+    assert!(one == other, "only in one:\n{}\nonly in the other:\n{}", only(one, other), only(other, one));
+}
+
+#[test]
+fn skep_loads_what_it_saved() {
+    let Some((ground, image, tree)) = scene() else { return };
+    for (format, file) in [(Format::DockerArchive, "docker.tar"), (Format::OciArchive, "oci.tar")] {
+        let path = write(&ground, &["app", "example.org/team/app:v2", "base:one"], format, file);
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            fs::read(write(&ground, &["app", "example.org/team/app:v2", "base:one"], format, "again")).unwrap()
+        );
+        let other = Ground::new().unwrap();
+        let loaded = store::load(&other.store, Input::Path(path), &mut Quiet).unwrap();
+        assert!(loaded.len() >= 2, "{file}: {loaded:?}");
+        let again = other.store.resolve("example.org/team/app:v2").unwrap();
+        assert_eq!((again.id, &again.layers), (image.id, &image.layers));
+        assert_eq!(again.names, image.names);
+        assert_same(&tree_of(&other.store, "app", &other.writable("one")), &listing(&tree));
+        assert!(other.store.resolve("base:one").is_ok());
+    }
+}
+
+#[test]
+fn names_choose_what_is_saved() {
+    let Some((ground, image, _)) = scene() else { return };
+    ground.store.tag("base:one", &Reference::parse("app:old").unwrap()).unwrap();
+    let manifest = |names: &[&str]| {
+        let path = write(&ground, names, Format::DockerArchive, "names.tar");
+        let text = shell(&ground.path, &format!("tar -xOf {} manifest.json", path.display()));
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let tags = manifest.as_array().unwrap().iter().map(|image| image["RepoTags"].to_string());
+        tags.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(manifest(&["app:latest"]), r#"["app:latest"]"#);
+    assert_eq!(manifest(&["app"]), r#"["app:latest"] ["app:old"]"#);
+    assert_eq!(manifest(&[&image.id.to_string()]), "[]");
+    assert_eq!(
+        manifest(&["app:latest", "app:latest", "example.org/team/app:v2"]),
+        r#"["app:latest","example.org/team/app:v2"]"#
+    );
+    let none = save(&ground.store, &["nothing:here".into()], Format::DockerArchive, &mut Vec::new());
+    assert_eq!(none.unwrap_err().kind(), failure::Kind::NotFound);
+}
+
+#[test]
+fn skopeo_and_umoci_read_it() {
+    let Some((ground, image, tree)) = scene() else { return };
+    if !has("skopeo") || !has("umoci") {
+        return;
+    }
+    let docker = write(&ground, &["app:latest"], Format::DockerArchive, "docker.tar");
+    let oci = write(&ground, &["app:latest"], Format::OciArchive, "oci.tar");
+    for (number, source) in
+        [format!("docker-archive:{}", docker.display()), format!("oci-archive:{}", oci.display())].iter().enumerate()
+    {
+        let inspected = shell(&ground.path, &format!("skopeo inspect --config {source}"));
+        assert!(inspected.contains("A=1"), "{inspected}");
+        shell(&ground.path, &format!("skopeo --insecure-policy copy {source} oci:layout{number}:app >&2"));
+        let manifest = shell(&ground.path, &format!("skopeo inspect --raw oci:layout{number}:app"));
+        // A docker-archive's configuration is written anew when it becomes an OCI one.
+        assert!(number == 0 || manifest.contains(&image.id.0.hex()), "{manifest}");
+        shell(&ground.path, &format!("umoci unpack --image layout{number}:app bundle{number} >&2"));
+        assert_same(&listing(ground.path.join(format!("bundle{number}/rootfs"))), &listing(&tree));
+    }
+}
+
+#[test]
+fn podman_loads_it() {
+    let Some((ground, _, tree)) = scene() else { return };
+    if !has("podman") {
+        return;
+    }
+    for (format, file) in [(Format::DockerArchive, "docker.tar"), (Format::OciArchive, "oci.tar")] {
+        write(&ground, &["app:latest"], format, file);
+        let podman = format!("podman --root {file}.d/root --runroot {file}.d/run --storage-driver vfs");
+        shell(&ground.path, &format!("{podman} load -i {file} >&2"));
+        let mount = shell(&ground.path, &format!("{podman} image mount $({podman} images -q | head -1)"));
+        assert_same(&listing(&mount), &listing(&tree));
+        shell(&ground.path, &format!("{podman} image umount -a >&2; {podman} rmi -af >&2"));
+    }
+}
