@@ -9,7 +9,7 @@ use rustix::fs::{self as rfs, Mode};
 use store::overlay::Overlay;
 
 use crate::config::{self, ConfigBase, ContainerConfig};
-use crate::request::{MountSource, NamespaceMode, NetworkMode, UserNamespaceMode};
+use crate::request::{NamespaceMode, NetworkMode, UserNamespaceMode};
 use crate::source::{self, Source};
 use crate::state::Lock;
 use crate::{Home, Request, etc_files, find, ids, names, recover, specification, start, volumes};
@@ -37,19 +37,13 @@ pub fn create(home: &Home, request: Request) -> Result<Created> {
 /// # Errors
 /// As [`create`].
 pub fn dry_run(home: &Home, request: Request) -> Result<String> {
-    let source = source::resolve(home, &request)?;
-    let mut config = decide(home, request, source)?;
-    if config.namespaces.user == UserNamespaceMode::Private {
-        config.range = Some(0);
-    }
-    for entry in &mut config.mounts {
-        entry.volume = match &entry.mount.source {
-            MountSource::Volume(name) => Some(name.clone()),
-            MountSource::Anonymous => Some("(new)".to_owned()),
-            _ => None,
-        };
-    }
-    start::describe(home, &config)
+    let mut making = Making::of(home, request)?;
+    let described = making.fill(None).and_then(|()| {
+        let overlay = overlay(home, &making.config, &making.directory)?;
+        start::describe(home, &making.config, &overlay)
+    });
+    making.undo();
+    described
 }
 
 /// A container that was just made, its lock held.
@@ -65,9 +59,7 @@ pub(crate) fn create_locked(home: &Home, request: Request) -> Result<New> {
     if let Some(name) = &wanted_name {
         names::validate(name)?;
     }
-    let source = source::resolve(home, &request)?;
-    let config = decide(home, request, source)?;
-    let mut making = Making::begin(home, config)?;
+    let mut making = Making::of(home, request)?;
     match making.fill(wanted_name.as_deref()) {
         Ok(()) => Ok(New { config: making.config, lock: making.lock, warnings: making.warnings }),
         Err(error) => {
@@ -106,18 +98,31 @@ struct Making<'a> {
     config: ContainerConfig,
     directory: PathBuf,
     lock: Lock,
-    volumes: Vec<String>,
+    volumes: volumes::Made,
+    /// Keeps the image's layers from being deleted until the container refers to them.
+    _image: Option<store::Lock>,
     warnings: Vec<String>,
 }
 
 impl<'a> Making<'a> {
-    /// Step 1: the directory, locked.
-    fn begin(home: &'a Home, config: ContainerConfig) -> Result<Self> {
+    /// Everything decided, and step 1: the directory, locked.
+    fn of(home: &'a Home, request: Request) -> Result<Self> {
+        let mut source = source::resolve(home, &request)?;
+        let image = source.lock.take();
+        let config = decide(home, request, source)?;
         let directory = home.unfinished(config.id.as_ref());
         rfs::mkdir(&directory, Mode::from_raw_mode(0o700)).context("make the container's directory")?;
         let lock = store::writable::create(&directory.join("layer")).and_then(|()| Lock::of_new(&directory));
         match lock {
-            Ok(lock) => Ok(Self { home, config, directory, lock, volumes: Vec::new(), warnings: Vec::new() }),
+            Ok(lock) => Ok(Self {
+                home,
+                config,
+                directory,
+                lock,
+                volumes: volumes::Made::default(),
+                _image: image,
+                warnings: Vec::new(),
+            }),
             Err(error) => {
                 recover::discard(home, &directory);
                 Err(error)
@@ -154,9 +159,7 @@ impl<'a> Making<'a> {
         if let Some(range) = config.range {
             let _ = ids::release(self.home, &config.id, range);
         }
-        for name in &self.volumes {
-            volumes::remove(self.home, name);
-        }
+        self.volumes.undo(self.home);
         recover::discard(self.home, &self.directory);
         recover::empty_trash(self.home);
     }

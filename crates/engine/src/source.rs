@@ -24,7 +24,7 @@ pub(crate) struct Source {
     pub(crate) image: ImageSource,
     pub(crate) configuration: Option<ImageConfiguration>,
     /// Keeps the image's layers from being deleted until the container refers to them.
-    _lock: Option<store::Lock>,
+    pub(crate) lock: Option<store::Lock>,
 }
 
 /// Finds what the request's image means.
@@ -53,12 +53,12 @@ pub(crate) fn resolve(home: &Home, request: &Request) -> Result<Source> {
         manifest: Some(image.manifest.to_string()),
         base: ConfigBase::Layers(layers),
     };
-    Ok(Source { image: source, configuration: Some(image.config), _lock: Some(lock) })
+    Ok(Source { image: source, configuration: Some(image.config), lock: Some(lock) })
 }
 
 fn plain(reference: &str, base: ConfigBase) -> Source {
     let image = ImageSource { reference: reference.to_owned(), id: None, manifest: None, base };
-    Source { image, configuration: None, _lock: None }
+    Source { image, configuration: None, lock: None }
 }
 
 fn directory(text: &str) -> Result<PathBuf> {

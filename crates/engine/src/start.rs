@@ -15,7 +15,6 @@
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 
 use failure::{Context as _, Error, Kind, Result};
 use monitor::client::{Attachment, Wants};
@@ -182,11 +181,8 @@ pub(crate) fn prepare(home: &Home, config: &ContainerConfig) -> Result<Prepared>
 }
 
 /// The steps of starting a container that is not made yet.
-pub(crate) fn describe(home: &Home, config: &ContainerConfig) -> Result<String> {
-    // Nothing is there to lie on top of the base, so the base alone is looked at.
-    let nothing = PathBuf::from("/proc/self/fdinfo");
-    let overlay = Overlay::new(home.store()?, &crate::create::base(config)?, &nothing)?;
-    let facts = facts(home, config, &overlay)?;
+pub(crate) fn describe(home: &Home, config: &ContainerConfig, overlay: &Overlay) -> Result<String> {
+    let facts = facts(home, config, overlay)?;
     let spec = specification::specification(home, config, &facts)?;
     let request = runtime::Request {
         id: &config.id,

@@ -28,18 +28,31 @@ pub(crate) fn data(home: &Home, name: &str) -> PathBuf {
     home.volumes().join(name).join("_data")
 }
 
+/// What was made for a container that may still fail.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    volumes: Vec<String>,
+    directories: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Takes it back; directories only as long as they are empty.
+    pub(crate) fn undo(&self, home: &Home) {
+        for name in &self.volumes {
+            remove(home, name);
+        }
+        for directory in self.directories.iter().rev() {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
 /// Makes what the mounts of a new container need: volumes with their first content, missing directories of `-v`.
-/// Returns the names of volumes that were made, for undoing it.
-pub(crate) fn prepare(
-    home: &Home,
-    config: &mut ContainerConfig,
-    overlay: &Overlay,
-    made: &mut Vec<String>,
-) -> Result<()> {
+pub(crate) fn prepare(home: &Home, config: &mut ContainerConfig, overlay: &Overlay, made: &mut Made) -> Result<()> {
     let mut view: Option<OwnedFd> = None;
     for entry in &mut config.mounts {
         match &entry.mount.source {
-            MountSource::Bind { path, create } => prepare_bind(path, *create)?,
+            MountSource::Bind { path, create } => prepare_bind(path, *create, &mut made.directories)?,
             MountSource::Tmpfs { .. } => {}
             MountSource::Volume(name) => {
                 validate(name)?;
@@ -50,7 +63,7 @@ pub(crate) fn prepare(
         let Some(name) = &entry.volume else { continue };
         let directory = data(home, name);
         if make(home, name)? {
-            made.push(name.clone());
+            made.volumes.push(name.clone());
         } else if !is_empty(&directory) {
             continue;
         }
@@ -89,14 +102,20 @@ fn validate(name: &str) -> Result<()> {
     })
 }
 
-fn prepare_bind(path: &Path, create: bool) -> Result<()> {
+fn prepare_bind(path: &Path, create: bool, made: &mut Vec<PathBuf>) -> Result<()> {
     match rfs::stat(path) {
         Ok(_) => Ok(()),
-        Err(Errno::NOENT) if create => fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(path)
-            .with_context(|| format!("make `{}` for a mount", path.display())),
+        Err(Errno::NOENT) if create => {
+            let mut missing: Vec<_> =
+                path.ancestors().take_while(|part| rfs::stat(*part).is_err()).map(Path::to_owned).collect();
+            missing.reverse();
+            made.extend(missing);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(path)
+                .with_context(|| format!("make `{}` for a mount", path.display()))
+        }
         Err(Errno::NOENT) => Err(Error::not_found(format!(
             "the mount's source `{}` does not exist; make it first, or use `-v`, which does",
             path.display()

@@ -15,6 +15,8 @@ use crate::request::Device;
 
 /// Below /dev, but no devices of the machine, or the container's own.
 const NOT_THE_HOSTS: [&str; 9] = ["pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev", "hugepages"];
+/// What every container has from the runtime.
+const USUAL: [&str; 8] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "core"];
 /// How deep directories of devices are searched.
 const DEPTH: usize = 4;
 
@@ -23,6 +25,8 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<LinuxDevice>> {
     let mut list = Vec::new();
     if config.security.privileged {
         collect(Path::new("/dev"), Path::new("/dev"), DEPTH, &mut list);
+        let usual = |path: &Path| USUAL.iter().any(|name| path == Path::new("/dev").join(name));
+        list.retain(|device| !usual(device.path()));
     }
     for device in &config.security.devices {
         list.extend(asked_for(device)?);

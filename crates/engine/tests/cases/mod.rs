@@ -46,7 +46,8 @@ fn foreground(place: &Place) {
     let summary = only(place);
     assert_eq!((summary.status, summary.exit_code), (Status::Exited, Some(7)));
     assert!(!has_cgroup(&summary.id));
-    assert_eq!(place.run(place.shell("kill -9 $$")).code, 137);
+    let request = Request { init: true, ..place.shell("kill -9 $$") };
+    assert_eq!(place.run(request).code, 137);
 }
 
 fn identity(place: &Place) {
