@@ -208,6 +208,13 @@ fn a_cached_program_is_the_same_and_a_broken_one_is_replaced() {
         assert_eq!(seccomp::compile(&filter, Some(&directory)).unwrap(), compiled);
         assert_eq!(std::fs::read(&files[0]).unwrap(), whole);
     }
+    // The default profile is found by a name of its own, and its program is the same.
+    for _ in 0..2 {
+        assert_eq!(seccomp::docker_default().compile(Set::EMPTY, Some(&directory)).unwrap(), compiled);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
+    }
+    assert_ne!(seccomp::docker_default().compile(Set::ALL, Some(&directory)).unwrap(), compiled);
+    assert_eq!(seccomp::flags(&filter), seccomp::DEFAULT_FLAGS);
     // A directory that cannot be written is no failure.
     let nowhere = files[0].join("below-a-file");
     assert_eq!(seccomp::compile(&filter, Some(&nowhere)).unwrap(), compiled);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <directory>/<sha256 of the filter, the machine and the compiler, in hex>
+//! <directory>/docker-<digest of the table>-<capabilities>-...          the default profile's
 //!     8 bytes  "skepbpf1"
 //!     8 bytes  number of instructions, in the machine's byte order
 //!     8 bytes  each instruction
@@ -15,6 +16,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use failure::Result;
 use oci_spec::runtime::LinuxSeccomp;
 use sha2::{Digest, Sha256};
 
@@ -24,8 +26,10 @@ use super::compile::LONGEST;
 const MAGIC: [u8; 8] = *b"skepbpf1";
 const HEADER: usize = 16;
 const LARGEST: usize = HEADER + LONGEST * size_of::<Instruction>();
+/// The default profile's program has half of this.
+const USUAL: usize = 8192;
 /// To be raised when the compiler in this crate makes other programs of the same filter.
-const COMPILER: u32 = 2;
+pub(super) const COMPILER: u32 = 2;
 
 /// The name of a filter's program.
 pub(super) fn key(filter: &LinuxSeccomp) -> String {
@@ -37,23 +41,49 @@ pub(super) fn key(filter: &LinuxSeccomp) -> String {
         .collect()
 }
 
-/// The program, if there is a sound one.
-pub(super) fn read(directory: &Path, key: &str) -> Option<Vec<Instruction>> {
-    let mut file = fs::File::open(directory.join(key)).ok()?;
-    let mut bytes = vec![0; LARGEST + 1];
-    let mut length = 0;
-    // A file that is shorter than what was asked for is read whole by the first call.
-    while length < bytes.len() {
-        match file.read(&mut bytes[length..]).ok()? {
-            0 => break,
-            count => length += count,
-        }
+/// The name of a program of a profile that is part of this binary, so that nothing needs to be digested at a start.
+pub(super) fn builtin_key(name: &str, digest: u64, conditions: &str) -> String {
+    let [major, minor, micro] = library_version();
+    let (architecture, version) = (std::env::consts::ARCH, env!("CARGO_PKG_VERSION"));
+    format!("{name}-{digest:016x}-{conditions}-{architecture}-{major}.{minor}.{micro}-{version}-{COMPILER}")
+}
+
+/// The program of this name, or the one that is made and put there.
+pub(super) fn find_or_make(
+    directory: &Path,
+    key: &str,
+    make: impl FnOnce() -> Result<Vec<Instruction>>,
+) -> Result<Vec<Instruction>> {
+    if let Some(program) = read(directory, key) {
+        return Ok(program);
     }
-    parse(&bytes[..length])
+    let program = make()?;
+    // Without the cache the next start is slower, no more.
+    let _ = write(directory, key, &program);
+    Ok(program)
+}
+
+/// The program, if there is a sound one.
+fn read(directory: &Path, key: &str) -> Option<Vec<Instruction>> {
+    let mut file = fs::File::open(directory.join(key)).ok()?;
+    let mut bytes = vec![0; USUAL];
+    let mut length = 0;
+    loop {
+        let count = file.read(&mut bytes[length..]).ok()?;
+        length += count;
+        // A file that is shorter than what was asked for is read whole by the first call.
+        if count == 0 || length < bytes.len() {
+            return parse(&bytes[..length]);
+        }
+        if length > LARGEST {
+            return None;
+        }
+        bytes.resize(length * 2, 0);
+    }
 }
 
 /// Puts a program in its place, whole or not at all.
-pub(super) fn write(directory: &Path, key: &str, program: &[Instruction]) -> std::io::Result<()> {
+fn write(directory: &Path, key: &str, program: &[Instruction]) -> std::io::Result<()> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     fs::create_dir_all(directory)?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -82,11 +112,15 @@ fn bytes(program: &[Instruction]) -> Vec<u8> {
     bytes
 }
 
+fn library_version() -> [u32; 3] {
+    libseccomp::ScmpVersion::current().map_or([0; 3], |version| [version.major, version.minor, version.micro])
+}
+
 /// All that decides what the program is. Every list has its length before it, so that no two filters have the same.
 fn description(filter: &LinuxSeccomp) -> Vec<u8> {
     let mut text = Vec::with_capacity(8192);
     let number = |text: &mut Vec<u8>, number: u64| text.extend(number.to_le_bytes());
-    let version = libseccomp::ScmpVersion::current().map_or([0; 3], |v| [v.major, v.minor, v.micro]);
+    let version = library_version();
     text.extend(std::env::consts::ARCH.as_bytes());
     for part in [COMPILER].into_iter().chain(version) {
         number(&mut text, part.into());

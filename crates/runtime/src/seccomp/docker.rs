@@ -9,11 +9,9 @@
 //!
 //! 32-bit programs make sockets through `socketcall`, whose arguments no filter can see: it stays allowed, as there.
 
-use std::borrow::Cow;
-
 use oci_spec::runtime::{Arch, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator};
 
-use super::profile::{Condition, Kernel, Rule};
+use super::profile::{Condition, Kernel, Names, Rule};
 use crate::capabilities::{self, Set};
 
 /// When a line of the table holds.
@@ -204,6 +202,19 @@ const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 
 const ENOSYS: u32 = 38;
 
+/// A digest of the tables, made when this is compiled: whoever changes them makes other programs. What the code below adds
+/// to them (`clone` and `clone3`) counts by [`super::cache::COMPILER`].
+pub(super) const DIGEST: u64 = digest();
+
+/// The part of the kernel's version that rules depend on.
+pub(super) fn kernel_conditions(kernel: Kernel) -> u64 {
+    let conditions = ALLOWED.iter().filter_map(|(when, _)| match when {
+        Since(major, minor) => Some(kernel >= Kernel(*major, *minor)),
+        _ => None,
+    });
+    conditions.fold(0, |bits, holds| bits << 1 | u64::from(holds))
+}
+
 /// The architectures that a filter for this machine covers: its own, then those whose programs it runs as well.
 pub(super) fn architectures() -> Vec<Arch> {
     if cfg!(target_arch = "x86_64") {
@@ -240,7 +251,7 @@ fn allow(when: &When, names: &'static str, arguments: Vec<LinuxSeccompArg>) -> R
         With(name) => Condition { capabilities: capability(name), ..Condition::default() },
     };
     Rule {
-        names: names.split(' ').map(Cow::Borrowed).collect(),
+        names: Names::Table(names),
         action: LinuxSeccompAction::ScmpActAllow,
         errno: None,
         arguments,
@@ -251,6 +262,45 @@ fn allow(when: &When, names: &'static str, arguments: Vec<LinuxSeccompArg>) -> R
 
 fn capability(name: &str) -> Set {
     capabilities::parse(name).unwrap_or_default()
+}
+
+/// FNV-1a over all tables.
+const fn digest() -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut index = 0;
+    while index < ALLOWED.len() {
+        let (when, names) = &ALLOWED[index];
+        hash = match when {
+            Always => mix(hash, b"always"),
+            Since(major, minor) => mix(mix(hash, &major.to_le_bytes()), &minor.to_le_bytes()),
+            On(name) => mix(mix(hash, b"on"), name.as_bytes()),
+            With(name) => mix(mix(hash, b"with"), name.as_bytes()),
+        };
+        hash = mix(hash, names.as_bytes());
+        index += 1;
+    }
+    index = 0;
+    while index < SOCKET_FAMILIES.len() {
+        let (first, count) = SOCKET_FAMILIES[index];
+        hash = mix(mix(hash, &first.to_le_bytes()), &count.to_le_bytes());
+        index += 1;
+    }
+    index = 0;
+    while index < PERSONALITIES.len() {
+        hash = mix(hash, &PERSONALITIES[index].to_le_bytes());
+        index += 1;
+    }
+    mix(hash, &NAMESPACE_FLAGS.to_le_bytes())
+}
+
+const fn mix(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut index = 0;
+    while index < bytes.len() {
+        hash = (hash ^ bytes[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        index += 1;
+    }
+    // The end of a part counts too.
+    (hash ^ 0xff).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
 /// "The first argument under the mask is this"; with all bits in the mask, plain equality.

@@ -26,26 +26,21 @@ pub use sys::seccomp::Instruction;
 /// The filter asks for what cannot be expressed, or for a supervisor.
 pub fn compile(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<Vec<Instruction>> {
     let Some(directory) = cache else { return compile::compile(filter) };
-    let key = cache::key(filter);
-    if let Some(program) = cache::read(directory, &key) {
-        return Ok(program);
-    }
-    let program = compile::compile(filter)?;
-    // Without the cache the next start is slower, no more.
-    let _ = cache::write(directory, &key, &program);
-    Ok(program)
+    cache::find_or_make(directory, &cache::key(filter), || compile::compile(filter))
 }
 
-/// The flags for seccomp(2) that go with a filter. A filter that says nothing about them gets `SPEC_ALLOW`, as with runc: the
-/// mitigation of speculative store bypass that a filter would else turn on costs more than it gives.
+/// The flags for seccomp(2) of a filter that says nothing about them, as with runc: `SPEC_ALLOW`, since the mitigation of
+/// speculative store bypass that a filter would else turn on (before Linux 5.16) costs more than it gives.
+pub const DEFAULT_FLAGS: u32 = 1 << 2;
+
+/// The flags for seccomp(2) that go with a filter.
 #[must_use]
 pub fn flags(filter: &LinuxSeccomp) -> u32 {
     const LOG: u32 = 1 << 1;
-    const SPECULATION_ALLOWED: u32 = 1 << 2;
-    let Some(flags) = filter.flags() else { return SPECULATION_ALLOWED };
+    let Some(flags) = filter.flags() else { return DEFAULT_FLAGS };
     let bits = flags.iter().map(|flag| match flag {
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => LOG,
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => SPECULATION_ALLOWED,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => DEFAULT_FLAGS,
         // The process that loads the filter has one thread, and there is no supervisor to wait for.
         LinuxSeccompFilterFlag::SeccompFilterFlagTsync | LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
     });

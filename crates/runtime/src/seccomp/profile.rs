@@ -17,7 +17,7 @@
 //!                   "excludes": { } } ] }
 //! ```
 
-use std::borrow::Cow;
+use std::path::Path;
 
 use failure::{Error, Result};
 use oci_spec::runtime::{
@@ -25,7 +25,7 @@ use oci_spec::runtime::{
 };
 use serde::Deserialize;
 
-use super::docker;
+use super::{Instruction, cache, compile, docker};
 use crate::capabilities::{self, Set};
 
 /// Profiles that people write have some tens of kilobytes.
@@ -51,7 +51,18 @@ const NATIVE: &str = if cfg!(target_arch = "x86_64") {
 
 /// A profile, for any container.
 #[derive(Clone, Debug)]
-pub struct Profile {
+pub struct Profile(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The default one, which costs nothing until its rules are needed.
+    Docker,
+    Written(Rules),
+}
+
+/// What a profile says.
+#[derive(Clone, Debug)]
+struct Rules {
     default_action: LinuxSeccompAction,
     default_errno: Option<u32>,
     architectures: Vec<Arch>,
@@ -62,12 +73,20 @@ pub struct Profile {
 /// What to do with some calls, under some conditions.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
-    pub(super) names: Vec<Cow<'static, str>>,
+    pub(super) names: Names,
     pub(super) action: LinuxSeccompAction,
     pub(super) errno: Option<u32>,
     pub(super) arguments: Vec<LinuxSeccompArg>,
     pub(super) includes: Condition,
     pub(super) excludes: Condition,
+}
+
+/// The names of calls.
+#[derive(Clone, Debug)]
+pub(super) enum Names {
+    /// Of a table: separated by single spaces.
+    Table(&'static str),
+    Written(Vec<String>),
 }
 
 /// A condition; what is not given is no condition.
@@ -86,14 +105,8 @@ pub(super) struct Kernel(pub(super) u16, pub(super) u16);
 
 /// Docker's default profile.
 #[must_use]
-pub fn docker_default() -> Profile {
-    Profile {
-        default_action: LinuxSeccompAction::ScmpActErrno,
-        default_errno: Some(1),
-        architectures: docker::architectures(),
-        flags: None,
-        rules: docker::rules(),
-    }
+pub const fn docker_default() -> Profile {
+    Profile(Source::Docker)
 }
 
 /// A profile in Docker's JSON form, as `--security-opt seccomp=FILE` names one.
@@ -106,7 +119,7 @@ pub fn parse_docker_json(text: &[u8]) -> Result<Profile> {
     }
     let written: Written = serde_json::from_slice(text)
         .map_err(|cause| Error::invalid("the seccomp profile is not of Docker's JSON form").with_source(cause))?;
-    written.into_profile()
+    written.into_rules().map(|rules| Profile(Source::Written(rules)))
 }
 
 impl Profile {
@@ -116,7 +129,37 @@ impl Profile {
     /// The kernel does not tell its version.
     pub fn for_capabilities(&self, capabilities: Set) -> Result<LinuxSeccomp> {
         let machine = Machine { capabilities, architecture: MACHINE, kernel: running_kernel()? };
-        Ok(self.on(&machine))
+        Ok(match &self.0 {
+            Source::Docker => Rules::docker().on(&machine),
+            Source::Written(rules) => rules.on(&machine),
+        })
+    }
+
+    /// The program of that filter, as [`super::compile`] makes it; the default profile's is found in the cache without
+    /// making the filter, which a start would else spend more time on than on loading it. Its flags are
+    /// [`super::DEFAULT_FLAGS`], those of another profile [`super::flags`] of its filter.
+    ///
+    /// # Errors
+    /// The profile asks for what cannot be expressed.
+    pub fn compile(&self, capabilities: Set, cache: Option<&Path>) -> Result<Vec<Instruction>> {
+        let (Source::Docker, Some(directory)) = (&self.0, cache) else {
+            return super::compile(&self.for_capabilities(capabilities)?, cache);
+        };
+        let conditions = format!("{:x}-{}", capabilities.bits(), docker::kernel_conditions(running_kernel()?));
+        let key = cache::builtin_key("docker", docker::DIGEST, &conditions);
+        cache::find_or_make(directory, &key, || compile::compile(&self.for_capabilities(capabilities)?))
+    }
+}
+
+impl Rules {
+    fn docker() -> Self {
+        Self {
+            default_action: LinuxSeccompAction::ScmpActErrno,
+            default_errno: Some(1),
+            architectures: docker::architectures(),
+            flags: None,
+            rules: docker::rules(),
+        }
     }
 
     fn on(&self, machine: &Machine<'_>) -> LinuxSeccomp {
@@ -135,7 +178,11 @@ impl Profile {
 impl Rule {
     fn to_oci(&self) -> LinuxSyscall {
         let mut call = LinuxSyscall::default();
-        call.set_names(self.names.iter().map(|name| name.clone().into_owned()).collect())
+        let names = match &self.names {
+            Names::Table(names) => names.split(' ').map(str::to_owned).collect(),
+            Names::Written(names) => names.clone(),
+        };
+        call.set_names(names)
             .set_action(self.action)
             .set_errno_ret(self.errno)
             .set_args((!self.arguments.is_empty()).then(|| self.arguments.clone()));
@@ -224,7 +271,7 @@ struct WrittenCondition {
 }
 
 impl Written {
-    fn into_profile(self) -> Result<Profile> {
+    fn into_rules(self) -> Result<Rules> {
         if self.listener_path.is_some_and(|path| !path.is_empty()) {
             return Err(no_supervisor());
         }
@@ -242,7 +289,7 @@ impl Written {
         });
         let architectures = of_map.unwrap_or(listed).iter().map(|name| architecture(name)).collect::<Result<_>>()?;
         let rules = self.syscalls.unwrap_or_default().into_iter().map(WrittenRule::into_rule).collect::<Result<_>>()?;
-        Ok(Profile {
+        Ok(Rules {
             default_action: self.default_action,
             default_errno: self.default_errno_ret,
             architectures,
@@ -262,7 +309,7 @@ impl WrittenRule {
             None => names,
         };
         Ok(Rule {
-            names: names.into_iter().map(Cow::Owned).collect(),
+            names: Names::Written(names),
             action: self.action,
             errno: self.errno_ret,
             arguments: self.args.unwrap_or_default(),
@@ -327,7 +374,8 @@ mod tests {
     fn filter(json: &str, capabilities: &str, kernel: Kernel) -> Vec<String> {
         let capabilities = capabilities.split_whitespace().map(|name| capabilities::parse(name).unwrap());
         let capabilities = capabilities.fold(Set::EMPTY, Set::union);
-        names(&parse_docker_json(json.as_bytes()).unwrap().on(&Machine { capabilities, architecture: "amd64", kernel }))
+        let Source::Written(rules) = parse_docker_json(json.as_bytes()).unwrap().0 else { unreachable!() };
+        names(&rules.on(&Machine { capabilities, architecture: "amd64", kernel }))
     }
 
     #[test]
