@@ -1,5 +1,7 @@
 //! Control groups on this kernel, as root: every test makes groups below its own `/skep-test-...` and removes them.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
+
 use std::fs;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -322,4 +324,40 @@ fn inside_v2() {
     let error = fixture.create(r#"{"memory":{"limit":67108864}}"#, &[]).unwrap_err();
     assert!(error.to_string().contains("memory limit `64m` cannot be set: this kernel has no `memory.max`"), "{error}");
     assert!(Cgroup::open(&fixture.path).is_err());
+}
+
+/// On a machine with nothing but v2.
+#[test]
+fn limits_of_version_two() {
+    let controllers = fs::read_to_string(format!("{V1}/cgroup.controllers")).unwrap_or_default();
+    if !controllers.contains("memory") {
+        eprintln!("skipped: v2 does not have the memory controller on this machine");
+        return;
+    }
+    let mut fixture = Fixture::new("limits2");
+    let json = r#"{"memory":{"limit":33554432,"swap":33554432},"cpu":{"shares":1024,"quota":50000,"cpus":"0"},"pids":{"limit":20}}"#;
+    let group = fixture.create(json, &[]).unwrap();
+    assert!(group.warnings().is_empty(), "{:?}", group.warnings());
+    assert_eq!(fixture.read("", "memory.max"), "33554432");
+    assert_eq!(fixture.read("", "memory.swap.max"), "0");
+    assert_eq!(fixture.read("", "cpu.weight"), "100");
+    assert_eq!(fixture.read("", "cpu.max"), "50000 100000");
+    assert_eq!(fixture.read("", "cpuset.cpus"), "0");
+    assert_eq!(fixture.read("", "pids.max"), "20");
+    group.update(&resources(r#"{"cpu":{"period":50000},"memory":{"limit":67108864,"swap":100663296}}"#)).unwrap();
+    assert_eq!(fixture.read("", "cpu.max"), "50000 50000");
+    assert_eq!(fixture.read("", "memory.swap.max"), "33554432");
+    group.update(&resources(r#"{"memory":{"limit":33554432,"swap":33554432}}"#)).unwrap();
+
+    fixture.spawn(&group, "head -c 80000000 /dev/zero | tail -n 1 | wc -c");
+    let _ = fixture.wait();
+    assert!(group.oom_kills().unwrap() >= 1);
+    let stats = group.stats().unwrap();
+    assert_eq!((stats.memory_limit, stats.pids_limit), (Some(33_554_432), Some(20)));
+    assert!(stats.cpu_nanoseconds > 0);
+
+    let refused = Fixture::new("refused2");
+    let message = refused.create(r#"{"cpu":{"cpus":"4000"}}"#, &[]).unwrap_err().to_string();
+    assert!(message.contains("is not available"), "{message}");
+    assert!(Cgroup::open(&refused.path).is_err());
 }

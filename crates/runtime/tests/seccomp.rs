@@ -1,6 +1,13 @@
 //! Filters: what their programs say (run here, without the kernel), and what the kernel makes of them (as root, in a thread
 //! that loads the filter and starts a program under it).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::cognitive_complexity,
+    reason = "a test stops where it fails"
+)]
+
 use std::process::Command;
 
 use runtime::capabilities::{self, Set};

@@ -21,7 +21,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use sha2::{Digest, Sha256};
 
 use super::Instruction;
-use super::compile::LONGEST;
+use super::compiler::LONGEST;
 
 const MAGIC: [u8; 8] = *b"skepbpf1";
 const HEADER: usize = 16;

@@ -1,12 +1,12 @@
 //! System call filters: profiles, and the programs that the kernel runs for them.
 //!
-//! `profile` chooses rules for a container, `docker` is the table of the default profile, `compile` makes a program of a
+//! `profile` chooses rules for a container, `docker` is the table of the default profile, `compiler` makes a program of a
 //! filter (libseccomp's, with what is newer than libseccomp, made short by `condense`), `cache` keeps programs on disk so that a start only reads
 //! one file.
 
 mod bpf;
 mod cache;
-mod compile;
+mod compiler;
 mod condense;
 mod docker;
 mod newer;
@@ -25,8 +25,8 @@ pub use sys::seccomp::Instruction;
 /// # Errors
 /// The filter asks for what cannot be expressed, or for a supervisor.
 pub fn compile(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<Vec<Instruction>> {
-    let Some(directory) = cache else { return compile::compile(filter) };
-    cache::find_or_make(directory, &cache::key(filter), || compile::compile(filter))
+    let Some(directory) = cache else { return compiler::compile(filter) };
+    cache::find_or_make(directory, &cache::key(filter), || compiler::compile(filter))
 }
 
 /// The flags for seccomp(2) of a filter that says nothing about them, as with runc: `SPEC_ALLOW`, since the mitigation of

@@ -25,7 +25,7 @@ use oci_spec::runtime::{
 };
 use serde::Deserialize;
 
-use super::{Instruction, cache, compile, docker};
+use super::{Instruction, cache, compiler, docker};
 use crate::capabilities::{self, Set};
 
 /// Profiles that people write have some tens of kilobytes.
@@ -147,7 +147,7 @@ impl Profile {
         };
         let conditions = format!("{:x}-{}", capabilities.bits(), docker::kernel_conditions(running_kernel()?));
         let key = cache::builtin_key("docker", docker::DIGEST, &conditions);
-        cache::find_or_make(directory, &key, || compile::compile(&self.for_capabilities(capabilities)?))
+        cache::find_or_make(directory, &key, || compiler::compile(&self.for_capabilities(capabilities)?))
     }
 }
 
