@@ -1,4 +1,5 @@
 //! What `skep diff` says of what a container did.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ground;
 

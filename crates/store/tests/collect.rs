@@ -1,4 +1,5 @@
 //! `rmi`, `image prune` and the collection of what nothing needs.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ground;
 

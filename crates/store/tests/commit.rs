@@ -1,4 +1,5 @@
 //! Commits: the new image has the tree that the container had, and its layers come back from an archive equal.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ground;
 

@@ -1,4 +1,5 @@
 //! Trees as archives, read back by GNU tar.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ground;
 

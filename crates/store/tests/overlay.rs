@@ -1,4 +1,5 @@
 //! Overlays as the kernel makes them: what is merged, who owns what, and what is left behind.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail loudly and tell what it measured")]
 
 mod ground;
 
@@ -251,6 +252,8 @@ fn files_are_read_as_the_merged_tree_has_them() {
     for (path, contents) in expected {
         assert_eq!(read(path).as_deref(), contents, "{path}");
     }
+    let unmade = Overlay::new(&ground.store, &Base::Layers(vec![bottom]), &ground.path.join("none")).unwrap();
+    assert_eq!(unmade.read_file("etc/low", 9).unwrap().as_deref(), Some(&b"low\n"[..]));
     assert!(overlay.read_file("etc/passwd", 2).unwrap_err().to_string().contains("larger than 2 bytes"));
 }
 

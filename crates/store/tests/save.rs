@@ -1,4 +1,5 @@
 //! Saved images, as skopeo, umoci, podman and skep itself read them.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ground;
 

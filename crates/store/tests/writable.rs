@@ -1,4 +1,5 @@
 //! Writable layers go away whatever is in them, and nothing outside does.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ground;
 

@@ -26,7 +26,7 @@ enum Answer {
 pub(super) fn read_file(overlay: &Overlay, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     let path = Path::new(path.trim_start_matches('/'));
     for layer in layers(overlay) {
-        let root = open_layer(&layer)?;
+        let Some(root) = open_layer(&layer)? else { continue };
         if is_hidden(&layer.hidden, path) {
             return Ok(None);
         }
@@ -57,13 +57,16 @@ fn layers(overlay: &Overlay) -> Vec<Layer> {
     layers
 }
 
-fn open_layer(layer: &Layer) -> Result<OwnedFd> {
+/// Opens a layer. A container that is only being made has no upper directory yet: then it has changed nothing.
+fn open_layer(layer: &Layer) -> Result<Option<OwnedFd>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, &layer.path, flags, Mode::empty()) {
+        Ok(root) => Ok(Some(root)),
+        Err(Errno::NOENT) if layer.path.ends_with(UPPER) => Ok(None),
         Err(Errno::NOENT) => {
             Err(missing_layer(&layer.path.parent().and_then(Path::file_name).map(PathBuf::from).unwrap_or_default()))
         }
-        other => other.with_context(|| format!("open layer `{}`", layer.path.display())),
+        Err(errno) => Err(errno).with_context(|| format!("open layer `{}`", layer.path.display())),
     }
 }
 

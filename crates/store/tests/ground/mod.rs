@@ -1,6 +1,12 @@
 //! What the kernel tests of the store stand on: a store in a directory of its own, layers made by hand, a user
 //! namespace to map ids for, and commands run as its root.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "each test file uses a part; tests may fail loudly and say why they skip"
+)]
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
