@@ -133,9 +133,6 @@ fn limits_are_set_and_changed() {
 
 #[test]
 fn processes_join_stand_still_and_die() {
-    if !v1() {
-        return;
-    }
     let mut fixture = Fixture::new("life");
     let group = fixture.create("{}", &[]).unwrap();
     let pid = fixture.spawn(&group, "sleep 1000 & wait");
@@ -166,9 +163,6 @@ fn processes_join_stand_still_and_die() {
 
 #[test]
 fn a_storm_of_forks_is_killed_whole() {
-    if !v1() {
-        return;
-    }
     let mut fixture = Fixture::new("storm");
     let group = fixture.create(r#"{"pids":{"limit":40}}"#, &[]).unwrap();
     fixture.spawn(&group, "bomb() { bomb | bomb & }; while :; do bomb; done");
@@ -182,9 +176,6 @@ fn a_storm_of_forks_is_killed_whole() {
 
 #[test]
 fn want_of_memory_kills_and_is_counted() {
-    if !v1() {
-        return;
-    }
     let mut fixture = Fixture::new("oom");
     let group = fixture.create(r#"{"memory":{"limit":16777216,"swap":16777216}}"#, &[]).unwrap();
     assert_eq!(group.oom_kills().unwrap(), 0);
@@ -234,9 +225,6 @@ fn memory_in_use_is_not_taken_away() {
 
 #[test]
 fn an_empty_leftover_is_replaced_and_a_used_group_is_not() {
-    if !v1() {
-        return;
-    }
     let mut fixture = Fixture::new("leftover");
     let first = fixture.create(r#"{"pids":{"limit":5}}"#, &[]).unwrap();
     let nested = Path::new(&format!("{}/deep/deeper", fixture.path.as_str())).unwrap();

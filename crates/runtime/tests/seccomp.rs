@@ -246,9 +246,9 @@ fn the_kernel_agrees() {
     const EBADF: i32 = 9;
     const EFAULT: i32 = 14;
     const ENOSYS: i32 = 38;
-    // mount, unshare, keyctl, clone3, a call of the future, fchmodat2 of a bad descriptor, AF_ALG plain and with a bit that the
+    // mount, unshare, keyctl, clone3, a call of the future, fchmodat of no name, AF_ALG plain and with a bit that the
     // kernel ignores, getpid, and a personality that changes the layout of memory.
-    let script = "try(165,0,0,0,0,0); try(272,0x10000000); try(250,0,-3,0); try(435,0,0); try(999); try(452,-1,0,0,0);
+    let script = "try(165,0,0,0,0,0); try(272,0x10000000); try(250,0,-3,0); try(435,0,0); try(999); try(268,-1,0,0);
         try(41,38,5,0); try(41,(1<<32)|38,5,0); try(39); try(135,0x40000)";
     let expected = format!("{EPERM} {EPERM} {EPERM} {ENOSYS} {ENOSYS} {EFAULT} {EPERM} {EPERM} ok {EPERM}");
     assert_eq!(under(docker(capabilities::docker_default()), script), expected);
