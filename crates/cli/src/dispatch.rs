@@ -194,7 +194,7 @@ mod tests {
     fn near_words_are_found() {
         assert_eq!(distance("sotp", "stop"), 1);
         assert_eq!(nearest("", "rnu"), ", did you mean run?");
-        assert_eq!(nearest("container", "lst"), ", did you mean ls?");
+        assert_eq!(nearest("container", "lits"), ", did you mean list?");
         assert_eq!(nearest("", "xyzzy"), "");
     }
 

@@ -145,7 +145,7 @@ impl Row for Line {
             "Command" => self.command(),
             "CreatedAt" => units::local(summary.created),
             "RunningFor" => units::ago(summary.created, self.now),
-            "Ports" => String::new(),
+            "Ports" => summary.exposed_ports.join(", "),
             "State" => summary.status.as_str().into(),
             "Status" => status(summary, self.now),
             "Size" => self.size().unwrap_or_default(),
@@ -194,12 +194,11 @@ pub(super) fn ellipsis(text: &str, length: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::ContainerId;
 
     fn line(status: Status) -> Line {
         let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
         let summary = Summary {
-            id: ContainerId::parse(&"ab".repeat(32)).unwrap(),
+            id: "ab".repeat(32).parse().unwrap(),
             name: "web".into(),
             image: "busybox".into(),
             image_id: None,
@@ -215,6 +214,7 @@ mod tests {
             networks: vec!["none".into()],
             size: Some((1500, 4_200_000)),
             note: None,
+            exposed_ports: vec!["80/tcp".into()],
         };
         Line { summary, whole: false, now: at(130) }
     }
