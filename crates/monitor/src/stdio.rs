@@ -352,9 +352,9 @@ impl<'a> Pump<'a> {
             Some(_) if self.is_terminal => MOST_LEFT,
             Some(source) => rustix::io::ioctl_fionread(source).map_or(0, |left| left as usize),
         });
-        for index in 0..2 {
-            if left[index] == 0 {
-                self.sources[index] = None;
+        for (source, left) in self.sources.iter_mut().zip(left) {
+            if left == 0 {
+                *source = None;
             }
         }
         self.left = Some(left);

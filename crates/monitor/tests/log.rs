@@ -1,4 +1,5 @@
 //! Logs on a real disk: rotation, long lines, bytes that are no text, tails, following, crashes, a full disk.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the state file says, and what is true.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

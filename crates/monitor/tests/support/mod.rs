@@ -1,5 +1,6 @@
 //! A monitor beside a plain child of the test, in a directory of its own.
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
+#![allow(clippy::zombie_processes, reason = "the monitor reaps")]
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
