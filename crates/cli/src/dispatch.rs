@@ -158,7 +158,7 @@ fn nearest(group: &str, word: &str) -> String {
     let names = commands::ALL.iter().flat_map(|entry| entry.words.iter().copied().filter_map(inside));
     let best = names.map(|name| (distance(word, name), name)).min();
     match best {
-        Some((distance, name)) if distance <= 2 && distance < word.len() => format!(", did you mean {name}?"),
+        Some((distance, name)) if distance <= (word.len() / 3).clamp(1, 2) && distance < word.len() => format!(", did you mean {name}?"),
         _ => String::new(),
     }
 }

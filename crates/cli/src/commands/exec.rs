@@ -5,7 +5,8 @@ use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::{self, Outcome};
 use crate::terminal::{self, Raw};
-use crate::{output, values::environment};
+use crate::output;
+use crate::values::{directory, environment};
 use clap::Parser;
 use engine::keys::DetachKeys;
 use engine::stdio::{Local, Pumped, Signals};
@@ -56,7 +57,7 @@ struct Exec {
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// Working directory inside the container
-    #[arg(short, long, value_name = "DIRECTORY")]
+    #[arg(short, long, value_name = "DIRECTORY", value_parser = directory)]
     workdir: Option<String>,
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, hide = true, value_name = "CONTAINER")]
     words: Vec<String>,

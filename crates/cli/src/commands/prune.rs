@@ -7,8 +7,9 @@ use crate::exit::Outcome;
 use crate::output::Output;
 use crate::units;
 use clap::Parser;
-use engine::images;
+use engine::{Home, images};
 use failure::Kind;
+use std::collections::HashMap;
 use std::io::{self, BufRead as _, Write as _};
 
 pub(super) const CONTAINERS: Entry = Entry::new::<Containers>(
@@ -71,6 +72,7 @@ impl Invoke for Images {
         }
         let home = context.home()?;
         let mut out = Output::new();
+        let before = unpacked(&home)?;
         let mut removed = Vec::new();
         for image in images::images(&home)?.iter().filter(|image| self.all || image.names.is_empty()) {
             let names = image.names.iter().map(ToString::to_string);
@@ -85,14 +87,27 @@ impl Invoke for Images {
             }
         }
         let collected = images::collect(&home)?;
+        let reclaimed = collected.bytes + before.saturating_sub(unpacked(&home)?);
         if !removed.is_empty() {
             out.line("Deleted Images:")?;
             removed.iter().try_for_each(|line| out.line(&super::rmi::line(line).to_lowercase()))?;
             out.line("")?;
         }
-        out.line(&format!("Total reclaimed space: {}", units::decimal(collected.bytes)))?;
+        out.line(&format!("Total reclaimed space: {}", units::decimal(reclaimed)))?;
         out.done()
     }
+}
+
+/// Bytes of the layers that images have, each layer once.
+fn unpacked(home: &Home) -> failure::Result<u64> {
+    let store = home.store()?;
+    let mut layers = HashMap::new();
+    for summary in images::images(home)? {
+        for layer in images::image(home, &summary.id.to_string())?.layers {
+            layers.entry(layer.to_string()).or_insert(store.layer_size(&layer)?);
+        }
+    }
+    Ok(layers.values().sum())
 }
 
 /// Docker's question; no answer is no.

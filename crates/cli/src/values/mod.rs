@@ -18,5 +18,13 @@ pub(crate) mod tmpfs;
 pub(crate) mod ulimit;
 pub(crate) mod volume;
 
+/// `--workdir`: an absolute path in the container.
+pub(crate) fn directory(text: &str) -> Parsed<String> {
+    if text.starts_with('/') {
+        return Ok(text.into());
+    }
+    Err(format!("the working directory '{text}' is invalid, it needs to be an absolute path"))
+}
+
 /// A value, or why it is none.
 pub(crate) type Parsed<T> = Result<T, String>;

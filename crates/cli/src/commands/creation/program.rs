@@ -1,7 +1,7 @@
 //! The program: its name, streams, variables, directory, user, end.
 
 use crate::exit::Outcome;
-use crate::values::{Parsed, environment, label};
+use crate::values::{Parsed, directory, environment, label};
 use clap::Args;
 use engine::Request;
 use engine::request::LogOptions;
@@ -34,7 +34,7 @@ pub(super) struct Program {
     #[arg(long, value_name = "FILE")]
     env_file: Vec<String>,
     /// Working directory inside the container
-    #[arg(short, long, value_name = "DIRECTORY")]
+    #[arg(short, long, value_name = "DIRECTORY", value_parser = directory)]
     workdir: Option<String>,
     /// User and group, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
