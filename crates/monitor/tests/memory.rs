@@ -92,5 +92,6 @@ fn private_memory(pid: String) -> u64 {
         field("Private_Dirty:"),
         field("Rss:")
     );
-    private
+    // Without the release's static linking, clean pages of program and libraries are many, and the page cache's.
+    if cfg!(target_feature = "crt-static") { private } else { field("Private_Dirty:") }
 }
