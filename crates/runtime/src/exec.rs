@@ -75,37 +75,49 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
     }
 }
 
-/// Hears who the process is, and waits until its program runs.
+/// Hears who the process is, and waits until its program runs or the helper and it have both ended: what one says may
+/// overtake what the other says.
 fn follow(plan: &ExecPlan, channel: &OwnedFd) -> Result<Running> {
-    let mut process: Option<(ProcessIdentity, OwnedFd)> = None;
-    let mut terminal = None;
-    let failed = loop {
-        match channel::receive(channel).context("cannot hear from the new process")? {
-            Some((Message::Process(pid), Some(pidfd))) => {
-                let identity = ProcessIdentity::of(pid)?;
-                if let Err(failed) = grant(plan, channel, pid) {
-                    end(&pidfd);
-                    return Err(failed);
-                }
-                process = Some((identity, pidfd));
-            }
-            Some((Message::Ready, master)) => terminal = master,
-            Some((Message::Failed { step, errno }, _)) => {
-                break report::failed(&plan.actions, &plan.program, step, errno);
-            }
-            Some(_) => break report::vanished(),
-            None => match process {
-                Some((identity, pidfd)) if terminal.is_some() || !plan.terminal => {
-                    return Ok(Running { identity, pidfd, terminal });
-                }
-                _ => break report::vanished(),
-            },
+    let mut heard = Heard::default();
+    let listened = listen(plan, channel, &mut heard);
+    let failed = listened.err().or(heard.failed);
+    match (heard.process, failed) {
+        (Some((identity, pidfd)), None) if heard.terminal.is_some() || !plan.terminal => {
+            Ok(Running { identity, pidfd, terminal: heard.terminal })
         }
-    };
-    if let Some((_, pidfd)) = process {
-        end(&pidfd);
+        (process, failed) => {
+            if let Some((_, pidfd)) = process {
+                end(&pidfd);
+            }
+            Err(failed.unwrap_or_else(report::vanished))
+        }
     }
-    Err(failed)
+}
+
+#[derive(Default)]
+struct Heard {
+    process: Option<(ProcessIdentity, OwnedFd)>,
+    terminal: Option<OwnedFd>,
+    failed: Option<Error>,
+}
+
+fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard) -> Result<()> {
+    while let Some(message) = channel::receive(channel).context("cannot hear from the new process")? {
+        match message {
+            (Message::Process(pid), Some(pidfd)) => {
+                // Kept before all else: a child that is known is a child that is waited for.
+                let process = heard.process.insert((ProcessIdentity { pid, start_time: 0 }, pidfd));
+                process.0 = ProcessIdentity::of(pid)?;
+                grant(plan, channel, pid)?;
+            }
+            (Message::Ready, master) => heard.terminal = master,
+            (Message::Failed { step, errno }, _) => {
+                heard.failed = Some(report::failed(&plan.actions, &plan.program, step, errno));
+            }
+            _ => return Err(report::vanished()),
+        }
+    }
+    Ok(())
 }
 
 /// What only the host may grant to the new process, which waits for it.
