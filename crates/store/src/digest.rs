@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use failure::{Error, Result};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256, digest};
 
 /// The SHA-256 of some bytes, written `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +18,7 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self(sized(digest(&SHA256, bytes)))
     }
 
     /// A digest from its 32 bytes.
@@ -111,12 +111,19 @@ impl FromStr for Digest {
 
 /// Takes bytes as they stream by and ends with their [`Digest`].
 #[derive(Clone)]
-pub struct Hasher(Sha256);
+pub struct Hasher(Context);
+
+/// The digest's bytes; SHA-256 always gives 32.
+fn sized(digest: ring::digest::Digest) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
 
 impl Hasher {
     /// A hasher that has seen nothing yet.
     pub fn new() -> Self {
-        Self(Sha256::new())
+        Self(Context::new(&SHA256))
     }
 
     /// Takes the next bytes.
@@ -126,7 +133,7 @@ impl Hasher {
 
     /// The digest of all bytes taken.
     pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
+        Digest(sized(self.0.finish()))
     }
 }
 
