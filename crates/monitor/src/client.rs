@@ -5,8 +5,8 @@
 //!                                 \----> wait  --> Exited | Lost
 //! ```
 //!
-//! Nothing blocks but the one poll(2): a stopped reader of our stdout leaves signals and detach keys alive, and stops the reading of
-//! the socket, so that the container waits in the end, not memory grows.
+//! Nothing blocks but the one poll(2): a stopped reader of our stdout leaves signals and detach keys alive, and stops
+//! the reading of the socket, so that the container waits in the end, not memory grows.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,7 @@
 //! A program's stdin, from the side that feeds it.
 //!
-//! Never blocks: what the program does not take now waits in `pending`. While anything waits ([`Input::is_blocked`]) the feeder
-//! reads nothing more from where its bytes come from, so `pending` holds at most one read.
+//! Never blocks: what the program does not take now waits in `pending`. While anything waits ([`Input::is_blocked`])
+//! the feeder reads nothing more from where its bytes come from, so `pending` holds at most one read.
 
 use std::os::fd::OwnedFd;
 

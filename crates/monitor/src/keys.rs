@@ -1,7 +1,7 @@
 //! The key sequence that detaches from a terminal, in Docker's syntax: `ctrl-p,ctrl-q`, `ctrl-a,a`, `~,.`.
 //!
-//! Keys that begin the sequence are kept until the next one decides: the end of the sequence swallows them, any other key lets
-//! them go first.
+//! Keys that begin the sequence are kept until the next one decides: the end of the sequence swallows them, any other
+//! key lets them go first.
 
 use failure::{Error, Result};
 

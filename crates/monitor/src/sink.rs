@@ -1,7 +1,7 @@
 //! Where output goes on our side: a descriptor that we share with others, written without ever blocking.
 //!
-//! Blocking in write(2) would leave signals (ctrl-C!) and the detach keys waiting behind a stopped `less`. But O_NONBLOCK belongs to
-//! the open file, which the shell and its other children share, so it is not ours to set:
+//! Blocking in write(2) would leave signals (ctrl-C!) and the detach keys waiting behind a stopped `less`. But
+//! O_NONBLOCK belongs to the open file, which the shell and its other children share, so it is not ours to set:
 //!
 //! ```text
 //! pipe, pseudo-terminal   opened again through /proc/self/fd, an open file of our own, non-blocking
@@ -102,8 +102,8 @@ impl<'a> Target<'a> {
         let waits = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Socket => return Self::Socket(descriptor),
             FileType::Fifo => true,
-            // Opening a device may do things, and opening a terminal's master makes a new terminal: only the slaves of Unix98
-            // pseudo-terminals are opened again.
+            // Opening a device may do things, and opening a terminal's master makes a new terminal: only the slaves
+            // of Unix98 pseudo-terminals are opened again.
             FileType::CharacterDevice => (136..=143).contains(&major(stat.st_rdev)),
             _ => false,
         };

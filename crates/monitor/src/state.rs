@@ -9,7 +9,7 @@
 //!             create           start              pause            process ends
 //!   (nothing) ------> created -------> running <---------> paused -------------> exited --+--> removed
 //!                        ^                 |    unpause                            |  ^   |
-//!                        |                 +-- process ends ---------------------->+  |   +--> dead (a removal was cut off)
+//!                        |                 +-- process ends ---------------------->+  |   +--> dead (removal cut off)
 //!                        +---- start failed: `error` says why                 start --+
 //! ```
 //!
@@ -245,7 +245,12 @@ pub fn boot_id() -> Result<String> {
 }
 
 /// Says to all who ask that the run directory's monitor lives, until the descriptor is closed (or the process ends).
-pub(crate) fn hold(run: &Path) -> Result<OwnedFd> {
+/// [`crate::Monitor::new`] does so itself; a monitor's process that writes "running" before that holds this first, so
+/// that nobody takes the container for one without a monitor. The lock is shared: holding it twice is no conflict.
+///
+/// # Errors
+/// The directory is missing.
+pub fn hold(run: &Path) -> Result<OwnedFd> {
     let directory = open_directory(run)?;
     sys::lock::hold(directory.as_fd()).with_context(|| format!("lock `{}`", run.display()))?;
     Ok(directory)

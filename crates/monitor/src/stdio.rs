@@ -1,5 +1,5 @@
-//! This process's side of a relay ([`Local`], [`Signals`]), and the relay to a program whose descriptors are ours ([`pump`], for
-//! `exec`). The relay to a monitor is in [`crate::client`].
+//! This process's side of a relay ([`Local`], [`Signals`]), and the relay to a program whose descriptors are ours
+//! ([`pump`], for `exec`). The relay to a monitor is in [`crate::client`].
 //!
 //! ```text
 //!  our stdin ---> Typed (detach keys) ---> Input  ---> its stdin   \
@@ -73,8 +73,8 @@ pub enum Pumped {
     OutputClosed,
 }
 
-/// Pumps between a program and this process until the program (given by its pidfd) ends. What its own children say after that is
-/// not waited for.
+/// Pumps between a program and this process until the program (given by its pidfd) ends. What its own children say
+/// after that is not waited for.
 ///
 /// # Errors
 /// The system fails.
@@ -124,8 +124,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks what `--sig-proxy` passes on, or only WINCH if `proxy` is false. Not passed on: KILL and STOP; CHLD, PIPE and URG,
-    /// which are about this process; faults; and job control (TSTP, TTIN, TTOU, CONT), which is the shell's.
+    /// Blocks what `--sig-proxy` passes on, or only WINCH if `proxy` is false. Not passed on: KILL and STOP; CHLD,
+    /// PIPE and URG, which are about this process; faults; and job control (TSTP, TTIN, TTOU, CONT), which is the
+    /// shell's.
     ///
     /// # Errors
     /// The system fails.

@@ -1,5 +1,6 @@
-//! What a monitor costs at rest: forked off a command line with a bigger heap, which has gone, it holds less than
-//! 300 kB of private memory. No test harness: the command line is this program again, with one thread and memory of its own.
+//! What a monitor costs at rest: forked off a command line with a bigger heap, which has gone, it holds less than 300
+//! kB of private memory. No test harness: the command line is this program again, with one thread and memory of its
+//! own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::zombie_processes, reason = "the monitor reaps")]
 
@@ -11,8 +12,8 @@ use runtime::ProcessIdentity;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sys::process::{Fork, fork};
 
-/// The goal for a monitor in the release binary.
-const MOST: u64 = 300;
+/// The goal for a monitor in the release binary, which is static; dynamic linking costs pages of its own.
+const MOST: u64 = if cfg!(target_feature = "crt-static") { 300 } else { 500 };
 const NAME: &str = "skep-monitor-memory-";
 
 fn main() {
@@ -92,6 +93,5 @@ fn private_memory(pid: String) -> u64 {
         field("Private_Dirty:"),
         field("Rss:")
     );
-    // Without the release's static linking, clean pages of program and libraries are many, and the page cache's.
-    if cfg!(target_feature = "crt-static") { private } else { field("Private_Dirty:") }
+    private
 }

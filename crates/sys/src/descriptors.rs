@@ -8,8 +8,8 @@ use rustix::io::Result;
 use crate::call::check;
 use crate::signal::Set;
 
-/// Closes all descriptors from `first` to `last`, whoever in this process owned them: for a process that has just been forked and
-/// goes on with a few descriptors only. What owned the others must not be used nor dropped any more.
+/// Closes all descriptors from `first` to `last`, whoever in this process owned them: for a process that has just
+/// been forked and goes on with a few descriptors only. What owned the others must not be used nor dropped any more.
 ///
 /// # Errors
 /// The kernel is older than 5.9.

@@ -5,8 +5,8 @@ use core::ptr;
 
 use rustix::param::page_size;
 
-/// Gives the kernel back what this process can do without while it rests: the free part of the heap, and the pages of program code
-/// that are mapped here. Code comes back from the page cache when it runs again.
+/// Gives the kernel back what this process can do without while it rests: the free part of the heap, and the pages of
+/// program code that are mapped here. Code comes back from the page cache when it runs again.
 pub fn trim() {
     // SAFETY: malloc_trim only touches memory that the allocator holds as free.
     unsafe { libc::malloc_trim(0) };
@@ -30,8 +30,9 @@ unsafe extern "C" fn release_code(object: *mut libc::dl_phdr_info, _size: usize,
         let first = ((object.dlpi_addr + header.p_vaddr) as usize).next_multiple_of(page);
         let end = (object.dlpi_addr + header.p_vaddr + header.p_filesz) as usize / page * page;
         if first < end {
-            // SAFETY: the range is a mapping of a file, without write access, so nothing but the file's content is in it;
-            // the kernel maps it again at the next touch, even of this very code. Relocations are in writable segments.
+            // SAFETY: the range is a mapping of a file, without write access, so nothing but the file's content is in
+            // it; the kernel maps it again at the next touch, even of this very code. Relocations are in writable
+            // segments.
             unsafe { libc::madvise(first as *mut c_void, end - first, libc::MADV_DONTNEED) };
         }
     }

@@ -1,15 +1,15 @@
 //! Keeps the lines of two streams whole when they come out of one pipe.
 //!
-//! The parts of a long line on stdout may lie between lines of stderr. While a line is out without its end, records of the other
-//! stream wait, and come after it:
+//! The parts of a long line on stdout may lie between lines of stderr. While a line is out without its end, records
+//! of the other stream wait, and come after it:
 //!
 //! ```text
 //!  in:   out "long li"   err "oops\n"   out "ne\n"   err "more\n"
 //!  out:  out "long li"   out "ne\n"   err "oops\n"   err "more\n"
 //! ```
 //!
-//! Nothing waits when nothing more is at hand (a prompt has no end of line, and the reader calls [`Assembler::release`] before it
-//! sleeps), and no more than [`MOST`] bytes wait: then the order of arrival counts.
+//! Nothing waits when nothing more is at hand (a prompt has no end of line, and the reader calls
+//! [`Assembler::release`] before it sleeps), and no more than [`MOST`] bytes wait: then the order of arrival counts.
 
 use jiff::Timestamp;
 use std::ops::ControlFlow;

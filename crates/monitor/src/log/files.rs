@@ -1,7 +1,7 @@
 //! The files of a log, and their order while a writer rotates them.
 //!
-//! A rotation always gives `container.log.1` (or, with one file only, `container.log`) another inode, so a reader that opened all
-//! files and then finds the same inode behind the same names has a whole and ordered picture.
+//! A rotation always gives `container.log.1` (or, with one file only, `container.log`) another inode, so a reader
+//! that opened all files and then finds the same inode behind the same names has a whole and ordered picture.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;

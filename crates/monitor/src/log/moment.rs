@@ -1,10 +1,10 @@
 //! The times people give to `--since` and `--until`, in all of Docker's forms.
 //!
 //! ```text
-//! 2026-11-21T09:30:44.5+01:00   2026-11-21T09:30:44Z   2026-11-21T09:30   2026-11-21   2026-11-21Z     RFC 3339 and parts of it;
-//!                                                                                    without a zone: local time
-//! 1700000000   1700000000.5                                                          seconds since 1970
-//! 10m   1h30m   2.5s   1d                                                            that long before now
+//! 2026-11-21T09:30:44.5+01:00   2026-11-21T09:30:44Z   2026-11-21Z     RFC 3339 and parts of it
+//! 2026-11-21T09:30:44   2026-11-21T09:30   2026-11-21                 the same in local time
+//! 1700000000   1700000000.5                                           seconds since 1970
+//! 10m   1h30m   2.5s   1d                                             that long before now
 //! ```
 
 use failure::{Error, Result};

@@ -79,8 +79,8 @@ impl Reader {
         Ok(Self { directory: open_directory(directory)?, path: directory.to_owned() })
     }
 
-    /// Gives every record that the query wants, in order, until the end or until told to stop. Parts of long lines come one by
-    /// one, as they were read, but not with the other stream's between them (see `assembler`).
+    /// Gives every record that the query wants, in order, until the end or until told to stop. Parts of long lines
+    /// come one by one, as they were read, but not with the other stream's between them (see `assembler`).
     ///
     /// # Errors
     /// The system fails.

@@ -1,7 +1,7 @@
 //! Where a container's output goes: `--log-driver` and `--log-opt`.
 //!
-//! Docker's json-file driver with its options `max-size` and `max-file`, but rotated by default (10 MB, 3 files), so that no
-//! container fills the disk; `max-size=-1` is Docker's way to say "never rotate". And `none`.
+//! Docker's json-file driver with its options `max-size` and `max-file`, but rotated by default (10 MB, 3 files), so
+//! that no container fills the disk; `max-size=-1` is Docker's way to say "never rotate". And `none`.
 
 use failure::{Error, Result};
 use serde::{Deserialize, Serialize};

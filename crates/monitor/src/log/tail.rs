@@ -1,7 +1,8 @@
 //! Where the last N lines of a log begin, found from its end.
 //!
-//! A line is a line of its stream: `["a" ] ["err\n"] [" b\n" continues]` is the line `err` within the line `a b`. So each stream
-//! has its own beginning, and the reader starts at the earlier one and leaves out what the other stream has before its own.
+//! A line is a line of its stream: `["a" ] ["err\n"] [" b\n" continues]` is the line `err` within the line `a b`. So
+//! each stream has its own beginning, and the reader starts at the earlier one and leaves out what the other stream
+//! has before its own.
 
 use failure::{Context, Result};
 use rustix::fs::fstat;

@@ -1,6 +1,7 @@
 //! The writing end of a log: chunks as they were read from the container in, whole records out.
 //!
-//! - **One write(2) for each chunk**, of whole records, to a file opened with O_APPEND. The file is made at the first output.
+//! - **One write(2) for each chunk**, of whole records, to a file opened with O_APPEND. The file is made at the first
+//!   output.
 //! - **A sequence of UTF-8 that a chunk cuts** is held back (at most 3 bytes a stream) and joined to the next chunk.
 //! - **A full disk never stops the container.** What could not be written is cut off again (the file always ends
 //!   with a whole record), counted, and when there is space again the first record says how much is missing.
@@ -124,8 +125,8 @@ impl Writer {
         self.records = Vec::new();
     }
 
-    /// Keeps the beginning of a UTF-8 sequence at the end of `bytes` (only if `bytes` is not empty); returns how many bytes
-    /// are to be written now.
+    /// Keeps the beginning of a UTF-8 sequence at the end of `bytes` (only if `bytes` is not empty); returns how many
+    /// bytes are to be written now.
     fn hold(&mut self, stream: Stream, bytes: &[u8]) -> usize {
         let cut = incomplete(bytes);
         if !bytes.is_empty() {

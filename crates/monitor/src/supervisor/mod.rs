@@ -11,17 +11,20 @@
 //! ```
 //!
 //! What waits for whom:
-//! - **A client that does not take its output stops the reading of output**, so the container waits in its next write, as
-//!   under Docker; memory stays at the rest of one chunk a client. The first client (`skep run`) may take for ever; any other
-//!   is dropped after 10 s without taking a byte. A client that hangs up or dies is dropped at once.
+//! - **A client that does not take its output stops the reading of output**, so the container waits in its next
+//!   write, as under Docker; memory stays at the rest of one chunk a client. The first client (`skep run`) may take
+//!   for ever; any other is dropped after 10 s without taking a byte. A client that hangs up or dies is dropped at
+//!   once.
 //! - **A container that does not read its stdin stops the reading from clients that send it**, their resizes too.
 //! - **The log never waits**: see `log::writer`.
-//! - **After the process's end** nothing waits: its namespace is dead, so what is in the pipes is all there is. Where others
-//!   may hold the pipes (`--pid=host`), what they write later belongs to nobody; only what is readable at the end is taken.
+//! - **After the process's end** nothing waits: its namespace is dead, so what is in the pipes is all there is. Where
+//!   others may hold the pipes (`--pid=host`), what they write later belongs to nobody; only what is readable at the
+//!   end is taken.
 //!
-//! poll(2), not epoll(7): a handful of descriptors whose interest changes all the time; the set is made anew for each sleep
-//! from the state itself, so there is no second copy of the state in the kernel, and an EPOLLHUP of a peer that is kept
-//! waiting cannot spin. At rest there is no timer at all; one second after the last activity the buffers are given back.
+//! poll(2), not epoll(7): a handful of descriptors whose interest changes all the time; the set is made anew for each
+//! sleep from the state itself, so there is no second copy of the state in the kernel, and an EPOLLHUP of a peer that
+//! is kept waiting cannot spin. At rest there is no timer at all; one second after the last activity the buffers are
+//! given back.
 
 mod peer;
 

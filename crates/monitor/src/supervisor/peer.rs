@@ -1,8 +1,8 @@
 //! A client as its monitor sees it: what it wants, what it has still to take.
 //!
-//! A frame goes to the client's socket at once. What the socket does not take waits in `queue`, and while anything waits the
-//! monitor reads no more output (see [`super`]), so a queue holds the rest of one frame, or at the very end of the container
-//! what was left in its pipes.
+//! A frame goes to the client's socket at once. What the socket does not take waits in `queue`, and while anything
+//! waits the monitor reads no more output (see [`super`]), so a queue holds the rest of one frame, or at the very end
+//! of the container what was left in its pipes.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
