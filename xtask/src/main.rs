@@ -5,6 +5,7 @@
 mod bench;
 
 use anyhow::{Result, bail};
+use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [SECTION...] [--rounds N] [--skep PATH] [--keep]
@@ -14,7 +15,17 @@ sections (default: all): run exec version crowd memory ps load
   --skep PATH  the binary to measure (default target/skep, made by `make build`)
   --keep       leave the working directory in place";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some("bench") => bench::run(&bench::Options::parse(arguments)?),

@@ -34,7 +34,7 @@ pub(crate) fn run(workshop: &Workshop) -> Result<Vec<Row>> {
         let directory = workshop.file(&format!("bundle-{runtime}-true"));
         bundle(runtime, &directory, &workshop.tree(), &["true"])?;
         let mut command = Command::new(runtime);
-        command.args(["run", "--bundle"]).arg(&directory).arg(format!("skep-bench-{runtime}"));
+        command.args(["run", "--bundle"]).arg(&directory).arg(format!("skep-bench-{}", std::process::id()));
         contestants.push(Contestant::command(&format!("{runtime} run"), command));
     }
     let engines = workshop.peers.engines();
