@@ -106,15 +106,15 @@ pub fn receive(channel: impl AsFd) -> Result<Option<(Message, Option<OwnedFd>)>>
     let mut bytes = [0; LENGTH];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = retry(|| {
+    let mut read = || {
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        rustix::net::recvmsg(&channel, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
-    });
-    let length = match received {
-        Ok(received) => received.bytes,
-        // The other side died with messages of ours unread.
-        Err(Errno::CONNRESET) => 0,
-        Err(errno) => return Err(errno),
+        retry(|| rustix::net::recvmsg(&channel, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC))
+    };
+    // Said once, before all that is queued, if the other side ended with messages of ours unread: its last words are
+    // still to come.
+    let length = match read() {
+        Err(Errno::CONNRESET) => read()?.bytes,
+        received => received?.bytes,
     };
     let mut descriptor = None;
     for message in control.drain() {
@@ -142,6 +142,19 @@ fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn last_words_are_heard_although_ours_were_not() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        send(&ours, Message::Start, None).unwrap();
+        let failed = Message::Failed { step: 3, errno: 1 };
+        send(&theirs, failed, None).unwrap();
+        drop(theirs);
+        assert_eq!(receive(&ours).unwrap().map(|(message, _)| message), Some(failed));
+        assert!(receive(&ours).unwrap().is_none());
+    }
 
     #[test]
     fn messages_survive_the_wire() {

@@ -157,9 +157,7 @@ fn make_one(parent: &OwnedFd, name: &CStr, missing: Missing) -> Result<Option<Ow
 /// The path with the link at `begin..end` replaced by what it points to.
 fn redirect(parent: &OwnedFd, path: &mut Path, begin: usize, end: usize) -> Result<Path> {
     let mut link = [0_u8; LONGEST];
-    let length = path.with_prefix(begin, end, |name| {
-        rustix::fs::readlinkat_raw(parent, name, &mut link)
-    })?;
+    let length = path.with_prefix(begin, end, |name| rustix::fs::readlinkat_raw(parent, name, &mut link))?;
     let points_to = link.get(..length).unwrap_or_default();
     let bytes = path.as_bytes();
     let above: &[u8] = if points_to.first() == Some(&b'/') { b"" } else { bytes.get(..begin).unwrap_or_default() };

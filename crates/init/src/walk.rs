@@ -66,7 +66,9 @@ impl Child<'_> {
             Step::SetDomainName(name) => rustix::system::setdomainname(name),
             Step::AwaitMapping => self.await_message(Message::Mapped),
             Step::BecomeRoot => credentials::become_root(),
-            Step::MakeFileSystem { slot, file_system } => mounts::make(file_system).and_then(|made| self.keep(slot, made)),
+            Step::MakeFileSystem { slot, file_system } => {
+                mounts::make(file_system).and_then(|made| self.keep(slot, made))
+            }
             Step::MakeMask { slot } => masks::make().and_then(|mask| self.keep(slot, mask)),
             Step::ReceiveMount { slot } => mounts::receive(self.channel).and_then(|mount| self.keep(slot, mount)),
             Step::EnterRoot { slot } => self.enter_root(slot),

@@ -92,7 +92,8 @@ impl Maker<'_> {
 
     fn make_bind(&self, bind: &Bind) -> Result<OwnedFd> {
         let line = |what: &str| format!("cannot {what} the bind source `{}`", bind.path.display());
-        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let mut flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         if bind.recursive {
             flags |= OpenTreeFlags::AT_RECURSIVE;
         }
@@ -100,7 +101,8 @@ impl Maker<'_> {
         sys::mount::set_attributes_recursive(mount.as_fd(), bind.recursive_attributes)
             .with_context(|| line("change the options of"))?;
         if !bind.attributes.is_empty() {
-            sys::mount::set_attributes(mount.as_fd(), bind.attributes).with_context(|| line("change the options of"))?;
+            sys::mount::set_attributes(mount.as_fd(), bind.attributes)
+                .with_context(|| line("change the options of"))?;
         }
         if let Some(reach) = bind.idmap {
             self.map_bind(bind, &mount, reach)?;

@@ -33,7 +33,8 @@ impl ProcessIdentity {
     /// Whether it runs: a zombie does not, nor does a later process of the same number.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        read_start(self.pid).is_ok_and(|(start_time, state)| start_time == self.start_time && !matches!(state, b'Z' | b'X'))
+        read_start(self.pid)
+            .is_ok_and(|(start_time, state)| start_time == self.start_time && !matches!(state, b'Z' | b'X'))
     }
 
     /// A handle to exactly this process.

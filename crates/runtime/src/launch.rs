@@ -88,7 +88,8 @@ impl Launched {
         let Self { child, identity, channel, plan } = self;
         // A child that is gone has said why.
         let _ = channel::send(&channel, Message::Start, None);
-        let terminal = await_program(&channel, |step, errno| report::failed(&plan.actions, &plan.program, step, errno))?;
+        let terminal =
+            await_program(&channel, |step, errno| report::failed(&plan.actions, &plan.program, step, errno))?;
         if plan.terminal && terminal.is_none() {
             return Err(report::vanished());
         }
@@ -97,10 +98,7 @@ impl Launched {
 }
 
 /// Waits until the program runs, which closes the child's end; takes the terminal if one comes.
-pub(crate) fn await_program(
-    channel: &OwnedFd,
-    failed: impl Fn(u32, i32) -> Error,
-) -> Result<Option<OwnedFd>> {
+pub(crate) fn await_program(channel: &OwnedFd, failed: impl Fn(u32, i32) -> Error) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     loop {
         match channel::receive(channel).context("cannot hear from the new process")? {

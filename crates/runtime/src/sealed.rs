@@ -31,7 +31,9 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     if std::env::var_os("SKEP_SEALED").is_some() {
-        return Err(Error::unsupported("this program cannot be protected from the container; leave out `--userns host`"));
+        return Err(Error::unsupported(
+            "this program cannot be protected from the container; leave out `--userns host`",
+        ));
     }
     let file = read_only_mount().or_else(|_| copy_in_memory(&binary))?;
     execute(&file)
@@ -46,7 +48,8 @@ fn is_sealed(binary: &OwnedFd) -> Result<bool> {
 /// The binary, on a read-only mount of its own that is attached nowhere.
 fn read_only_mount() -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(rustix::fs::CWD, SELF, flags).context("cannot copy the mount of this program")?;
+    let mount =
+        rustix::mount::open_tree(rustix::fs::CWD, SELF, flags).context("cannot copy the mount of this program")?;
     let read_only = Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() };
     sys::mount::set_attributes(mount.as_fd(), read_only).context("cannot make the mount of this program read-only")?;
     Ok(mount)
@@ -73,7 +76,8 @@ fn copy_in_memory(binary: &OwnedFd) -> Result<OwnedFd> {
 
 /// Runs the same program from another file. Returns only on failure.
 fn execute(file: &OwnedFd) -> Result<()> {
-    let c_string = |text: OsString| CString::new(text.into_vec()).map_err(|_| Error::internal("a zero byte in an argument"));
+    let c_string =
+        |text: OsString| CString::new(text.into_vec()).map_err(|_| Error::internal("a zero byte in an argument"));
     let arguments: Vec<CString> = std::env::args_os().map(c_string).collect::<Result<_>>()?;
     let variables = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");

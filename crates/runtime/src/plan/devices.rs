@@ -80,7 +80,9 @@ fn node(device: &LinuxDevice) -> Result<Node> {
     let refuse = |reason: &str| Error::invalid(format!("the device `{}` {reason}", path.to_string_lossy()));
     let below = path.as_bytes().strip_prefix(b"/dev/").ok_or_else(|| refuse("is not below `/dev`"))?;
     let (first, _) = split_first(below);
-    if LINKS.iter().any(|(link, _)| link.as_bytes() == first) || matches!(first, b"pts" | b"shm" | b"mqueue" | b"console") {
+    if LINKS.iter().any(|(link, _)| link.as_bytes() == first)
+        || matches!(first, b"pts" | b"shm" | b"mqueue" | b"console")
+    {
         return Err(refuse("is in the place of an entry that every container has"));
     }
     let kind = match device.typ() {

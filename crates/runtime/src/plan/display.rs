@@ -22,7 +22,10 @@ impl fmt::Display for Plan {
         let kinds = namespaces::names(self.namespaces.at_clone);
         line(formatter, &format_args!("clone a process with new namespaces: {kinds}"))?;
         if let Some(mapping) = &self.namespaces.mapping {
-            line(formatter, &format_args!("map user ids {} and group ids {}", one_line(&mapping.users), one_line(&mapping.groups)))?;
+            line(
+                formatter,
+                &format_args!("map user ids {} and group ids {}", one_line(&mapping.users), one_line(&mapping.groups)),
+            )?;
         }
         if let Some(score) = self.oom_score_adjust {
             line(formatter, &format_args!("set the out-of-memory score adjustment to {score}"))?;
@@ -62,7 +65,9 @@ impl fmt::Display for Action {
             Self::Receive { delivery, .. } => write!(formatter, "take {delivery} from the parent"),
             Self::EnterRoot { .. } => write!(formatter, "make it the root, and leave the host's tree"),
             Self::AdoptRoot => write!(formatter, "open the container's root"),
-            Self::Attach { what, target, .. } => write!(formatter, "mount {what} on `{}`", target.path.to_string_lossy()),
+            Self::Attach { what, target, .. } => {
+                write!(formatter, "mount {what} on `{}`", target.path.to_string_lossy())
+            }
             Self::AttachCgroups { .. } => write!(formatter, "mount the cgroup hierarchies"),
             Self::SetKernelSetting { name, value, .. } => write!(formatter, "set the kernel setting `{name}={value}`"),
             Self::MaskPath { path, .. } => write!(formatter, "mask `{}`", path.to_string_lossy()),
@@ -71,7 +76,9 @@ impl fmt::Display for Action {
             Self::SetRootAttributes(change) => write!(formatter, "make the root {}", attributes(*change)),
             Self::NewSession => write!(formatter, "start a session"),
             Self::OpenStreams { .. } => write!(formatter, "open the terminal or the standard streams"),
-            Self::ChangeDirectory(path) => write!(formatter, "go to the working directory `{}`", path.to_string_lossy()),
+            Self::ChangeDirectory(path) => {
+                write!(formatter, "go to the working directory `{}`", path.to_string_lossy())
+            }
             Self::SetLimit { name, limit, .. } => {
                 let (soft, hard) = (Amount(limit.current), Amount(limit.maximum));
                 write!(formatter, "limit {name} to {soft}, at most {hard}")
@@ -82,7 +89,9 @@ impl fmt::Display for Action {
             Self::ReportReady => write!(formatter, "hand the terminal to the parent"),
             Self::AwaitStart => write!(formatter, "wait for the start"),
             Self::CloseDescriptors => write!(formatter, "close all descriptors but 0 to 2"),
-            Self::LoadFilter { program, .. } => write!(formatter, "load a system call filter of {} instructions", program.len()),
+            Self::LoadFilter { program, .. } => {
+                write!(formatter, "load a system call filter of {} instructions", program.len())
+            }
             Self::Supervise => write!(formatter, "stay as PID 1, and go on as its child"),
             Self::Execute => write!(formatter, "execute the program"),
         }
@@ -95,7 +104,12 @@ impl fmt::Display for Delivery {
             Self::Root => write!(formatter, "the root file system"),
             Self::Devices(devices) => write!(formatter, "a /dev with {} device nodes", devices.nodes.len()),
             Self::Bind(bind) => {
-                write!(formatter, "`{}`{}", bind.path.display(), if bind.recursive { " and what is below" } else { "" })?;
+                write!(
+                    formatter,
+                    "`{}`{}",
+                    bind.path.display(),
+                    if bind.recursive { " and what is below" } else { "" }
+                )?;
                 if bind.idmap.is_some() {
                     write!(formatter, " with mapped ids")?;
                 }

@@ -27,7 +27,8 @@ pub(crate) fn read(process: &Process, warnings: &mut Vec<String>) -> Result<(Vec
                 let most = current.maximum.unwrap_or(u64::MAX);
                 warnings.push(format!("the engine may not raise the limit `{name}` above {most}, which it has itself"));
                 wanted.maximum = current.maximum;
-                wanted.current = if exceeds(wanted.current, current.maximum) { current.maximum } else { wanted.current };
+                wanted.current =
+                    if exceeds(wanted.current, current.maximum) { current.maximum } else { wanted.current };
             }
         }
         actions.push(Action::SetLimit { name: name.to_owned(), resource, limit: wanted });
@@ -47,7 +48,9 @@ pub(crate) fn oom_score(process: &Process, warnings: &mut Vec<String>) -> Result
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
     match own {
         Some(own) if wanted < own => {
-            warnings.push(format!("the engine may not set the out-of-memory score adjustment below {own}, which it has itself"));
+            warnings.push(format!(
+                "the engine may not set the out-of-memory score adjustment below {own}, which it has itself"
+            ));
             Ok(None)
         }
         _ => Ok(Some(wanted)),

@@ -82,7 +82,8 @@ impl Plan {
     /// The request is wrong or impossible.
     pub fn new(request: &Request<'_>) -> Result<Self> {
         refuse::specification(request.spec)?;
-        let linux = request.spec.linux().as_ref().ok_or_else(|| Error::invalid("the specification has no `linux` part"))?;
+        let linux =
+            request.spec.linux().as_ref().ok_or_else(|| Error::invalid("the specification has no `linux` part"))?;
         let process = process_of(request.spec)?;
         refuse::linux(linux)?;
         refuse::process(process)?;
@@ -177,7 +178,11 @@ fn process_of(spec: &Spec) -> Result<&Process> {
 }
 
 /// The filter and its flags; an empty one is none.
-fn filter(given: Option<&[Instruction]>, linux: &Linux, cache: Option<&Path>) -> Result<Option<(Vec<Instruction>, u32)>> {
+fn filter(
+    given: Option<&[Instruction]>,
+    linux: &Linux,
+    cache: Option<&Path>,
+) -> Result<Option<(Vec<Instruction>, u32)>> {
     let flags = linux.seccomp().as_ref().map_or(0, seccomp::flags);
     let program = match (given, linux.seccomp()) {
         (Some(program), _) => program.to_vec(),

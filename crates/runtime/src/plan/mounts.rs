@@ -90,7 +90,11 @@ impl Mounts {
             }
             "tmpfs" => self.add_kernel(c"tmpfs", path, &options, false),
             "cgroup" | "cgroup2" => self.add_cgroup(path, &options),
-            _ => return Err(Error::unsupported(format!("file systems of type `{kind}` are not supported; bind it instead"))),
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "file systems of type `{kind}` are not supported; bind it instead"
+                )));
+            }
         }
         Ok(())
     }
@@ -140,7 +144,8 @@ impl Mounts {
 
     /// v2: the group itself. v1: a tmpfs with a directory for each hierarchy.
     fn add_cgroup(&mut self, path: CString, options: &Options) {
-        let attributes = sys::mount::Attributes { set: u64::from(options.new_mount_attributes()), ..Default::default() };
+        let attributes =
+            sys::mount::Attributes { set: u64::from(options.new_mount_attributes()), ..Default::default() };
         if crate::cgroup::is_unified() {
             self.attach.push(Action::Receive { slot: PASSING, delivery: Delivery::Cgroup(attributes) });
             self.attach.push(attach(PASSING, "the cgroup".to_owned(), path, Missing::Directory));
@@ -196,7 +201,8 @@ fn mount_points(mounts: &[Mount], terminal: bool) -> Result<Vec<(CString, Missin
     for mount in mounts {
         let path = paths::plain(mount.destination())?;
         // A bind may be of a file; its mount point is made when that is known.
-        let bind = mount.typ().as_deref() == Some("bind") || mount.source().as_ref().is_some_and(|path| path.is_absolute());
+        let bind =
+            mount.typ().as_deref() == Some("bind") || mount.source().as_ref().is_some_and(|path| path.is_absolute());
         if let Some(name) = paths::entry_of(&path, "/dev")
             && !bind
             && !points.iter().any(|(known, _): &(CString, Missing)| known.as_bytes() == name)

@@ -77,7 +77,9 @@ impl Namespaces {
             }
         }
         if found.at_clone & MOUNT == 0 {
-            return Err(Error::unsupported("a container needs a mount namespace of its own; add `mount` to its namespaces"));
+            return Err(Error::unsupported(
+                "a container needs a mount namespace of its own; add `mount` to its namespaces",
+            ));
         }
         found.mapping = IdMaps::read(linux, found.at_clone & USER != 0)?;
         Ok(found)
@@ -103,7 +105,10 @@ impl Joined {
     fn open(kind: u32, path: PathBuf) -> Result<Self> {
         if kind & (USER | MOUNT) != 0 {
             let name = names(kind);
-            return Err(Error::unsupported(format!("joining the {name} namespace `{}` is not supported", path.display())));
+            return Err(Error::unsupported(format!(
+                "joining the {name} namespace `{}` is not supported",
+                path.display()
+            )));
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(&path, flags, Mode::empty())

@@ -112,7 +112,8 @@ impl Options {
             self.propagation = Some((*kind, *recursive));
         } else if let Some(row) = ATTRIBUTES.iter().find(|(name, ..)| *name == word) {
             apply(&mut self.attributes, row);
-        } else if let Some(row) = word.strip_prefix('r').and_then(|rest| ATTRIBUTES.iter().find(|(name, ..)| *name == rest))
+        } else if let Some(row) =
+            word.strip_prefix('r').and_then(|rest| ATTRIBUTES.iter().find(|(name, ..)| *name == rest))
         {
             apply(&mut self.recursive, row);
         } else {

@@ -55,11 +55,14 @@ impl Identity {
     ) -> Result<Self> {
         let user = process.user();
         let (uid, gid) = (user.uid(), user.gid());
-        let outside = |what, id| Error::invalid(format!("the {what} id {id} is outside the ids that the container has"));
+        let outside =
+            |what, id| Error::invalid(format!("the {what} id {id} is outside the ids that the container has"));
         let host_user = |id: u32| maps.map_or((id != u32::MAX).then_some(id), |maps| maps.host_user(id));
         let host_group = |id: u32| maps.map_or((id != u32::MAX).then_some(id), |maps| maps.host_group(id));
         let additional = user.additional_gids().as_deref().unwrap_or_default();
-        let groups = additional.iter().map(|id| host_group(*id).map(|_| Gid::from_raw(*id)).ok_or_else(|| outside("group", *id)));
+        let groups = additional
+            .iter()
+            .map(|id| host_group(*id).map(|_| Gid::from_raw(*id)).ok_or_else(|| outside("group", *id)));
         let no_new_privileges = process.no_new_privileges().unwrap_or(false);
         let mut identity = Self {
             uid,

@@ -19,7 +19,10 @@ pub(crate) fn linux(linux: &Linux) -> Result<()> {
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("linux.personality", linux.personality().is_some()),
         ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())),
-        ("linux.rootfsPropagation", !matches!(linux.rootfs_propagation().as_deref(), None | Some("" | "private" | "rprivate"))),
+        (
+            "linux.rootfsPropagation",
+            !matches!(linux.rootfs_propagation().as_deref(), None | Some("" | "private" | "rprivate")),
+        ),
     ])
 }
 

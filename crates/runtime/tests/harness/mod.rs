@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use failure::{Context as _, Result};
@@ -33,7 +34,9 @@ impl Root {
         for directory in ["bin", "etc", "tmp", "proc", "sys", "dev", "data"] {
             fs::create_dir_all(path.join(directory)).unwrap();
         }
-        fs::copy("/bin/busybox", path.join("bin/busybox")).unwrap();
+        // By another process: a file that is open for writing in a child of a concurrent test cannot be executed.
+        let copied = Command::new("cp").arg("/bin/busybox").arg(path.join("bin/busybox")).status().unwrap();
+        assert!(copied.success(), "busybox-static is not installed");
         for name in ["sh", "true", "cat", "id", "ls", "stat", "hostname", "mount", "echo", "sleep", "tty", "readlink"] {
             symlink("busybox", path.join("bin").join(name)).unwrap();
         }
@@ -156,8 +159,19 @@ pub fn is_gone(path: &cgroup::Path) -> bool {
 
 fn specification(script: &str) -> Value {
     let capabilities = [
-        "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-        "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FSETID",
+        "CAP_FOWNER",
+        "CAP_MKNOD",
+        "CAP_NET_RAW",
+        "CAP_SETGID",
+        "CAP_SETUID",
+        "CAP_SETFCAP",
+        "CAP_SETPCAP",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SYS_CHROOT",
+        "CAP_KILL",
         "CAP_AUDIT_WRITE",
     ];
     let closed = ["nosuid", "noexec", "nodev"];
