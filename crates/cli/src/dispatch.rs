@@ -47,7 +47,13 @@ pub(crate) fn run(words: Vec<OsString>) -> u8 {
             }
             "-h" | "--help" => return say(&help::manual()),
             "-v" | "--version" => return version(),
-            _ => return finish(Err(Stop::Usage(format!("unknown flag: {name}; see 'skep --help'"))), exit::ENGINE, debug),
+            _ => {
+                return finish(
+                    Err(Stop::Usage(format!("unknown flag: {name}; see 'skep --help'"))),
+                    exit::ENGINE,
+                    debug,
+                );
+            }
         };
         *place = take();
         if place.is_none() {
@@ -86,7 +92,7 @@ fn of_entry(context: &Context, entry: &Entry, called: &str, words: &[OsString]) 
     let mut command = entry.command(called);
     match command.try_get_matches_from_mut(words) {
         Ok(matches) => entry.invoke(context, &matches),
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => Ok(say(&error.render().to_string())),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => Ok(say(&entry.shown(called).render_help().to_string())),
         Err(error) => Err(usage::explain(&error, &command, called, entry.usage, &commands::why)),
     }
 }
@@ -139,7 +145,8 @@ fn unknown(context: &Context, first: &str, second: &str) -> u8 {
         if matches!(second, "" | "--help" | "-h") {
             return say(&text);
         }
-        let line = format!("unknown command: skep {first} {second}{}; see 'skep {first} --help'", nearest(first, second));
+        let line =
+            format!("unknown command: skep {first} {second}{}; see 'skep {first} --help'", nearest(first, second));
         return finish(Err(Stop::Arguments(line)), exit::PLAIN, context.debug);
     }
     let line = match LATER.iter().find(|(name, _)| *name == first) {
@@ -158,7 +165,9 @@ fn nearest(group: &str, word: &str) -> String {
     let names = commands::ALL.iter().flat_map(|entry| entry.words.iter().copied().filter_map(inside));
     let best = names.map(|name| (distance(word, name), name)).min();
     match best {
-        Some((distance, name)) if distance <= (word.len() / 3).clamp(1, 2) && distance < word.len() => format!(", did you mean {name}?"),
+        Some((distance, name)) if distance <= (word.len() / 3).clamp(1, 2) && distance < word.len() => {
+            format!(", did you mean {name}?")
+        }
         _ => String::new(),
     }
 }
@@ -170,9 +179,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, row) in table.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        table[0][j] = j;
-    }
+    table[0] = (0..=b.len()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let change = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);

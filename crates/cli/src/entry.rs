@@ -59,9 +59,14 @@ impl Entry {
         self
     }
 
-    /// Its clap tree, for when it was called by `word`.
+    /// Its clap tree for parsing, for when it was called by `word`.
     pub(crate) fn command(&self, word: &str) -> Command {
-        usage::like_docker((self.flags)(), self.words, word, self.usage, self.about)
+        usage::parsed(self.shown(word))
+    }
+
+    /// Its clap tree for help, completions and the manual.
+    pub(crate) fn shown(&self, word: &str) -> Command {
+        usage::shown((self.flags)(), self.words, word, self.usage, self.about)
     }
 
     /// Runs it with its flags.

@@ -50,7 +50,8 @@ pub(crate) fn align(text: &str, widths: Widths) -> String {
 
 /// A heading and rows, aligned.
 pub(crate) fn render(rows: &[Vec<String>], widths: Widths) -> String {
-    let text: String = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join("\t") + "\n").collect();
+    let text: String =
+        rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect::<Vec<_>>().join("\t") + "\n").collect();
     align(&text, widths)
 }
 

@@ -7,29 +7,31 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 use std::error::Error as _;
 
-const TEMPLATE: &str = "Usage:  {usage}\n\n{about}{before-help}\n\n{all-args}{after-help}";
+const TEMPLATE: &str = "Usage:  {usage}\n\n{about}\n\n{before-help}{all-args}{after-help}";
 
-/// Gives a command the manners, its usage line and its aliases.
-pub(crate) fn like_docker(command: Command, words: &[&str], word: &str, usage: &str, about: &'static str) -> Command {
+/// A command as it is parsed: its switches take values, which a help text should not tell of.
+pub(crate) fn parsed(command: Command) -> Command {
+    command.no_binary_name(true).args_override_self(true).mut_args(switches)
+}
+
+/// A command as it is shown: its usage line, its aliases, its help.
+pub(crate) fn shown(command: Command, words: &[&str], word: &str, usage: &str, about: &'static str) -> Command {
     let has_h = command.get_arguments().any(|argument| argument.get_short() == Some('h'));
-    let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print usage");
+    let help = Arg::new("help").long("help").action(ArgAction::Help).help_heading(None::<&str>).help("Print usage");
     let help = if has_h { help } else { help.short('h') };
     let aliases = if words.len() > 1 {
         let names: Vec<String> = words.iter().map(|word| format!("skep {word}")).collect();
-        format!("\n\nAliases:\n  {}", names.join(", "))
+        format!("Aliases:\n  {}", names.join(", "))
     } else {
         String::new()
     };
     command
         .name("skep")
-        .no_binary_name(true)
         .disable_help_flag(true)
-        .args_override_self(true)
         .help_template(TEMPLATE)
         .override_usage(format!("skep {word} {usage}"))
         .about(about)
         .before_help(aliases)
-        .mut_args(switches)
         .arg(help)
 }
 
@@ -71,7 +73,9 @@ pub(crate) fn explain(
                 return Stop::Usage(reason);
             }
             let name = match argument.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
-                Some(short) => format!("unknown shorthand flag: '{}' in {argument}", short.chars().next().unwrap_or('-')),
+                Some(short) => {
+                    format!("unknown shorthand flag: '{}' in {argument}", short.chars().next().unwrap_or('-'))
+                }
                 None => format!("unknown flag: {argument}"),
             };
             match text(ContextKind::SuggestedArg) {
@@ -113,7 +117,8 @@ fn missing(word: &str, usage: &str) -> String {
 /// `-m, --memory`, for clap's `--memory <BYTES>`.
 fn flag_names(command: &Command, shown: &str) -> String {
     let long = shown.split([' ', '=', '[']).next().unwrap_or(shown);
-    let short = command.get_arguments().find(|a| a.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)));
+    let short =
+        command.get_arguments().find(|a| a.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)));
     match short.and_then(Arg::get_short) {
         Some(short) => format!("-{short}, {long}"),
         None => long.to_owned(),
@@ -149,7 +154,7 @@ mod tests {
     const USAGE: &str = "[OPTIONS] IMAGE [COMMAND] [ARG...]";
 
     fn parse(words: &[&str]) -> Result<Flags, Stop> {
-        let mut command = like_docker(Flags::command(), &["run"], "run", USAGE, "About");
+        let mut command = parsed(shown(Flags::command(), &["run"], "run", USAGE, "About"));
         let refused = |flag: &str| (flag == "-p").then(|| "no ports".to_owned());
         match command.try_get_matches_from_mut(words) {
             Ok(matches) => Ok(clap::FromArgMatches::from_arg_matches(&matches).unwrap()),
@@ -188,7 +193,10 @@ mod tests {
         assert_eq!(mistake(&["--foo", "x"]), "125 unknown flag: --foo; see 'skep run --help'");
         assert_eq!(mistake(&["-x", "x"]), "125 unknown shorthand flag: 'x' in -x; see 'skep run --help'");
         assert_eq!(mistake(&["-itp", "80:80", "x"]), "125 no ports");
-        assert_eq!(mistake(&["-m", "abc", "x"]), "125 invalid argument \"abc\" for \"-m, --memory\" flag: invalid size: 'abc'");
+        assert_eq!(
+            mistake(&["-m", "abc", "x"]),
+            "125 invalid argument \"abc\" for \"-m, --memory\" flag: invalid size: 'abc'"
+        );
         assert_eq!(mistake(&[]), "1 'skep run' requires at least 1 argument; see 'skep run --help'");
         assert_eq!(mistake(&["x", "-m"]).split(' ').next(), Some("Ok(Flags"));
         assert_eq!(mistake(&["--memory"]), "125 flag needs an argument: -m, --memory; see 'skep run --help'");

@@ -27,7 +27,7 @@ pub(super) struct Attach {
     #[arg(long)]
     no_stdin: bool,
     /// Pass signals on to the command (not with a terminal)
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "",
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value = "true", default_missing_value = "true", hide_possible_values = true, value_parser = switch::boolean)]
     sig_proxy: bool,
     #[arg(hide = true)]

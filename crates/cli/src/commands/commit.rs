@@ -34,7 +34,7 @@ struct Commit {
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
     /// Pause the container during commit
-    #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "",
+    #[arg(short, long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value = "true", default_missing_value = "true", hide_possible_values = true, value_parser = switch::boolean)]
     pause: bool,
     /// Do not pause the container

@@ -29,10 +29,9 @@ struct Completion {
 
 impl Invoke for Completion {
     fn invoke(self, _: &Context) -> Outcome {
-        let shell: Shell = self
-            .shell
-            .parse()
-            .map_err(|_| Stop::Arguments(format!("no completion for `{}`: choose bash, fish, zsh, elvish or powershell", self.shell)))?;
+        let shell: Shell = self.shell.parse().map_err(|_| {
+            Stop::Arguments(format!("no completion for `{}`: choose bash, fish, zsh, elvish or powershell", self.shell))
+        })?;
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut super::tree(), "skep", &mut script);
         let mut out = Output::new();

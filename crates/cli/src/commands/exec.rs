@@ -4,8 +4,8 @@ use super::session::{end_on_signal, needs_terminal};
 use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::{self, Outcome};
-use crate::terminal::{self, Raw};
 use crate::output;
+use crate::terminal::{self, Raw};
 use crate::values::{directory, environment};
 use clap::Parser;
 use engine::keys::DetachKeys;
@@ -53,8 +53,8 @@ struct Exec {
     /// Allocate a pseudo-terminal
     #[arg(short, long)]
     tty: bool,
-    /// User and group, by name or number
-    #[arg(short, long, value_name = "USER[:GROUP]")]
+    /// User, by name or number: USER[:GROUP]
+    #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIRECTORY", value_parser = directory)]

@@ -27,7 +27,7 @@ struct History {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Print sizes and dates in human readable format
-    #[arg(short = 'H', long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "",
+    #[arg(short = 'H', long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value = "true", default_missing_value = "true", hide_possible_values = true, value_parser = switch::boolean)]
     human: bool,
     /// Don't truncate output

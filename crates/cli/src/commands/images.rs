@@ -180,7 +180,8 @@ fn keep<'a>(lines: Vec<Line<'a>>, all: &[ImageSummary], name: &str, value: &str)
         let named = |image: &&ImageSummary| {
             let id = image.id.to_string();
             let reference = Reference::parse(text).ok();
-            id.starts_with(text) || id.trim_start_matches("sha256:").starts_with(text)
+            id.starts_with(text)
+                || id.trim_start_matches("sha256:").starts_with(text)
                 || reference.is_some_and(|name| image.names.contains(&name))
         };
         let found = all.iter().find(named).ok_or_else(|| failure::Error::not_found(format!("no such image: `{text}`")));
@@ -195,7 +196,8 @@ fn keep<'a>(lines: Vec<Line<'a>>, all: &[ImageSummary], name: &str, value: &str)
         "label" => {
             let (key, wanted) = value.split_once('=').map_or((value, None), |(key, value)| (key, Some(value)));
             let (key, wanted) = (key.to_owned(), wanted.map(str::to_owned));
-            let fits = move |(known, value): &(String, String)| *known == key && wanted.as_ref().is_none_or(|it| it == value);
+            let fits =
+                move |(known, value): &(String, String)| *known == key && wanted.as_ref().is_none_or(|it| it == value);
             Box::new(move |line| line.image.labels.iter().any(&fits))
         }
         "reference" => {

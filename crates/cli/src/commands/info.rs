@@ -60,7 +60,9 @@ fn plain(out: &mut Output, value: &Value) -> Outcome<()> {
     for (label, field) in LINES {
         match (*field, value.get(field)) {
             (_, None) => {}
-            ("MemTotal", Some(bytes)) => out.line(&format!("{label}: {}", units::binary(bytes.as_u64().unwrap_or(0))))?,
+            ("MemTotal", Some(bytes)) => {
+                out.line(&format!("{label}: {}", units::binary(bytes.as_u64().unwrap_or(0))))?
+            }
             ("DriverStatus", Some(Value::Array(pairs))) => {
                 for pair in pairs {
                     let word = |at: usize| pair.get(at).and_then(Value::as_str).unwrap_or_default();

@@ -78,8 +78,8 @@ struct InspectContainer {
 struct InspectImage {
     #[command(flatten)]
     what: What,
-    /// The platform the image must be for
-    #[arg(long, value_name = "OS[/ARCH[/VARIANT]]")]
+    /// The platform the image must be for: OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
 }
 
@@ -93,7 +93,9 @@ impl Invoke for Inspect {
             }),
             Some("container") => show(context, &self.what, |home, name| container(home, name, size)),
             Some("image") => show(context, &self.what, image),
-            Some(other) => Err(Stop::Arguments(format!("\"{other}\" is not a valid value for --type: it is container or image"))),
+            Some(other) => {
+                Err(Stop::Arguments(format!("\"{other}\" is not a valid value for --type: it is container or image")))
+            }
         }
     }
 }

@@ -13,12 +13,8 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-pub(super) const ENTRY: Entry = Entry::new::<Load>(
-    Group::Images,
-    &["load", "image load"],
-    "[OPTIONS]",
-    "Load images from a tar archive or stdin",
-);
+pub(super) const ENTRY: Entry =
+    Entry::new::<Load>(Group::Images, &["load", "image load"], "[OPTIONS]", "Load images from a tar archive or stdin");
 
 const EXAMPLES: &str = "\
 Reads what `docker save`, `skep save`, `podman save` and `skopeo copy` write: docker-archive and oci-archive, plain or

@@ -97,11 +97,7 @@ struct Writer {
 
 impl Writer {
     fn write(&mut self, record: &Record<'_>) -> Outcome<()> {
-        let time = if self.timestamps && record.begins_line {
-            format!("{:.9} ", record.time)
-        } else {
-            String::new()
-        };
+        let time = if self.timestamps && record.begins_line { format!("{:.9} ", record.time) } else { String::new() };
         match record.stream {
             Stream::Stdout => {
                 self.out.text(&time)?;

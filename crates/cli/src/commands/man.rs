@@ -7,8 +7,12 @@ use crate::output::Output;
 use clap::Parser;
 use clap_mangen::Man;
 
-pub(super) const ENTRY: Entry =
-    Entry::new::<Manual>(Group::Hidden, &["man"], "[COMMAND...]", "Print the manual page of skep or of a command (roff)");
+pub(super) const ENTRY: Entry = Entry::new::<Manual>(
+    Group::Hidden,
+    &["man"],
+    "[COMMAND...]",
+    "Print the manual page of skep or of a command (roff)",
+);
 
 #[derive(Debug, Parser)]
 #[command(after_help = "Example:\n  skep man run | man -l -")]
@@ -25,7 +29,7 @@ impl Invoke for Manual {
         } else {
             let entry = super::find(&word).ok_or_else(|| Stop::Arguments(format!("unknown command: skep {word}")))?;
             let name: &'static str = Box::leak(format!("skep-{}", word.replace(' ', "-")).into_boxed_str());
-            entry.command(&word).name(name).before_help("")
+            entry.shown(&word).name(name).before_help("")
         };
         let mut page = Vec::new();
         Man::new(command).render(&mut page)?;

@@ -101,7 +101,7 @@ pub(crate) fn find(words: &str) -> Option<&'static Entry> {
 fn tree() -> Command {
     let leaf = |entry: &'static Entry, words: &'static str| {
         let name = words.rsplit(' ').next().unwrap_or(words);
-        entry.command(words).name(name).before_help("").no_binary_name(false).hide(entry.group == Group::Hidden && name == "man")
+        entry.shown(words).name(name).before_help("").hide(entry.group == Group::Hidden && name == "man")
     };
     let mut root = Command::new("skep").disable_help_subcommand(true);
     for entry in ALL {
@@ -142,7 +142,8 @@ mod tests {
         for verb in verbs.split_whitespace() {
             assert!(find(verb).is_some(), "{verb}");
         }
-        let longer = "container ls,container prune,container inspect,image ls,image inspect,image prune,image rm,system info";
+        let longer =
+            "container ls,container prune,container inspect,image ls,image inspect,image prune,image rm,system info";
         for words in longer.split(',') {
             assert!(find(words).is_some(), "{words}");
         }

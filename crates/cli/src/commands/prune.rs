@@ -12,12 +12,8 @@ use failure::Kind;
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, Write as _};
 
-pub(super) const CONTAINERS: Entry = Entry::new::<Containers>(
-    Group::Containers,
-    &["container prune"],
-    "[OPTIONS]",
-    "Remove all stopped containers",
-);
+pub(super) const CONTAINERS: Entry =
+    Entry::new::<Containers>(Group::Containers, &["container prune"], "[OPTIONS]", "Remove all stopped containers");
 
 pub(super) const IMAGES: Entry =
     Entry::new::<Images>(Group::Images, &["image prune"], "[OPTIONS]", "Remove unused images");

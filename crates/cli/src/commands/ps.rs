@@ -79,8 +79,10 @@ const COLUMNS: &[&str] = &["ID", "Image", "Command", "RunningFor", "Status", "Po
 impl Invoke for Ps {
     fn invoke(self, context: &Context) -> Outcome {
         let format = Format::of(self.format.as_deref())?;
-        let last = if self.latest { Some(1) } else { self.last.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) };
-        let shows_size = self.size || self.format.as_deref().is_some_and(|text| text.contains(".Size") || text.contains("json"));
+        let last =
+            if self.latest { Some(1) } else { self.last.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) };
+        let shows_size =
+            self.size || self.format.as_deref().is_some_and(|text| text.contains(".Size") || text.contains("json"));
         let options = ListOptions { all: self.all, last, size: shows_size && !self.quiet, filters: self.filter };
         let containers = engine::list(&context.home()?, &options)?;
         let now = Timestamp::now();
@@ -149,7 +151,9 @@ impl Row for Line {
             "State" => summary.status.as_str().into(),
             "Status" => status(summary, self.now),
             "Size" => self.size().unwrap_or_default(),
-            "Labels" => summary.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
+            "Labels" => {
+                summary.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+            }
             "Mounts" => self.mounts(),
             "LocalVolumes" => summary.mounts.iter().filter(|mount| !mount.starts_with('/')).count().to_string(),
             "Networks" => summary.networks.join(","),
@@ -173,7 +177,9 @@ fn status(summary: &Summary, now: Timestamp) -> String {
         Status::Running => format!("Up {}", since(summary.started)),
         Status::Paused => format!("Up {} (Paused)", since(summary.started)),
         Status::Exited => format!("Exited ({}) {} ago", summary.exit_code.unwrap_or(0), since(summary.finished)),
-        Status::Restarting => format!("Restarting ({}) {} ago", summary.exit_code.unwrap_or(0), since(summary.finished)),
+        Status::Restarting => {
+            format!("Restarting ({}) {} ago", summary.exit_code.unwrap_or(0), since(summary.finished))
+        }
         Status::Removing => "Removal In Progress".into(),
         Status::Dead => "Dead".into(),
     };

@@ -5,8 +5,12 @@ use crate::entry::{Entry, Group, Invoke};
 use crate::exit::Outcome;
 use clap::Parser;
 
-pub(super) const ENTRY: Entry =
-    Entry::new::<Rename>(Group::Containers, &["rename", "container rename"], "CONTAINER NEW_NAME", "Rename a container");
+pub(super) const ENTRY: Entry = Entry::new::<Rename>(
+    Group::Containers,
+    &["rename", "container rename"],
+    "CONTAINER NEW_NAME",
+    "Rename a container",
+);
 
 #[derive(Debug, Parser)]
 struct Rename {

@@ -43,7 +43,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
     /// Pass signals on to the command (not with -t)
-    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "",
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value = "true", default_missing_value = "true", hide_possible_values = true, value_parser = switch::boolean)]
     sig_proxy: bool,
     #[command(flatten)]

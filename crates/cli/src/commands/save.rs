@@ -17,7 +17,9 @@ pub(super) const ENTRY: Entry = Entry::new::<Save>(
 );
 
 #[derive(Debug, Parser)]
-#[command(after_help = "Examples:\n  skep save -o debian.tar debian\n  skep save --format oci-archive debian | zstd > debian.tar.zst")]
+#[command(
+    after_help = "Examples:\n  skep save -o debian.tar debian\n  skep save --format oci-archive debian | zstd > debian.tar.zst"
+)]
 struct Save {
     /// Write to a file, instead of stdout
     #[arg(short, long, value_name = "FILE")]

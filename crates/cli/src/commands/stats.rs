@@ -170,9 +170,8 @@ impl Row for Line {
             "ID" => self.watched.id.short().to_string(),
             "CPUPerc" => sample.map_or("--".into(), |_| format!("{:.2}%", self.cpu)),
             "MemUsage" => pair(|sample| (sample.memory, sample.memory_limit), units::binary),
-            "MemPerc" => sample.map_or("--".into(), |it| {
-                format!("{:.2}%", it.memory as f64 / it.memory_limit.max(1) as f64 * 100.0)
-            }),
+            "MemPerc" => sample
+                .map_or("--".into(), |it| format!("{:.2}%", it.memory as f64 / it.memory_limit.max(1) as f64 * 100.0)),
             "NetIO" => pair(|sample| (sample.network_received, sample.network_sent), units::decimal_short),
             "BlockIO" => pair(|sample| (sample.block_read, sample.block_write), units::decimal_short),
             "PIDs" => sample.map_or("--".into(), |it| it.pids.to_string()),

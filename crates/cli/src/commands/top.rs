@@ -51,7 +51,11 @@ fn columns(options: &[String]) -> Outcome<Vec<String>> {
                 list => list,
             },
             None if letters.chars().all(|c| "efA".contains(c)) && !letters.is_empty() => continue,
-            _ => return Err(Stop::Usage(format!("`{option}` is no option of ps that is supported: use -e, -f, -o COLUMN,.."))),
+            _ => {
+                return Err(Stop::Usage(format!(
+                    "`{option}` is no option of ps that is supported: use -e, -f, -o COLUMN,.."
+                )));
+            }
         };
         let names = list.split([',', ' ']).map(|name| name.split('=').next().unwrap_or(name).trim());
         columns.extend(names.filter(|name| !name.is_empty()).map(str::to_lowercase));

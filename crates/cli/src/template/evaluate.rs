@@ -159,7 +159,8 @@ impl Scope<'_> {
             for operand in &command.arguments {
                 let value = self.operand(operand, dot, lenient)?;
                 // `and` and `or` stop at the first value that decides.
-                let decided = (name == "and" && !functions::truth(&value)) || (name == "or" && functions::truth(&value));
+                let decided =
+                    (name == "and" && !functions::truth(&value)) || (name == "or" && functions::truth(&value));
                 arguments.push(value);
                 if decided {
                     return functions::call(name, &arguments);
@@ -194,7 +195,8 @@ impl Scope<'_> {
             }
             Operand::Variable(name, path) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                let value = found.map(|(_, value)| value.clone()).ok_or_else(|| format!("undefined variable \"${name}\""))?;
+                let value =
+                    found.map(|(_, value)| value.clone()).ok_or_else(|| format!("undefined variable \"${name}\""))?;
                 self.follow(&value, path, lenient)
             }
         }

@@ -39,9 +39,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         ("slice", [value, bounds @ ..]) if bounds.len() <= 2 => slice(value, bounds),
         ("len", [value]) => length(value).map(Value::from),
         ("print", _) => Ok(words(arguments).into()),
-        ("println", _) => {
-            Ok((arguments.iter().map(print::value).collect::<Vec<_>>().join(" ") + "\n").into())
-        }
+        ("println", _) => Ok((arguments.iter().map(print::value).collect::<Vec<_>>().join(" ") + "\n").into()),
         ("printf", [Value::String(format), values @ ..]) => Ok(printf(format, values).into()),
         ("json", [value]) => Ok(json(value).into()),
         ("join", [value, separator]) => join(value, separator).map(Value::from),
@@ -229,7 +227,8 @@ fn printf(format: &str, values: &[Value]) -> String {
 fn digits(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {
     let mut number = None;
     while let Some(digit) = rest.next_if(char::is_ascii_digit) {
-        number = Some(number.unwrap_or(0_usize).saturating_mul(10).saturating_add(digit as usize - '0' as usize).min(4096));
+        number =
+            Some(number.unwrap_or(0_usize).saturating_mul(10).saturating_add(digit as usize - '0' as usize).min(4096));
     }
     number
 }

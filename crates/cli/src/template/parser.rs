@@ -70,8 +70,8 @@ pub(super) fn parse(tokens: &[Token]) -> Result<Vec<Node>, String> {
     let mut parser = Parser { tokens, at: 0, loops: 0 };
     let (nodes, end) = parser.block()?;
     match end {
-        End::Text => Ok(nodes),
-        End::End => Err("unexpected {{end}}".into()),
+        End::Nothing => Ok(nodes),
+        End::Word => Err("unexpected {{end}}".into()),
         End::Else(_) => Err("unexpected {{else}}".into()),
     }
 }
@@ -122,7 +122,9 @@ fn has_dot(pipeline: &Pipeline) -> bool {
 
 fn shown_field(command: &Command) -> Option<&str> {
     let label = match (&command.head, command.arguments.first()) {
-        (Operand::Field(path), Some(Operand::Literal(Value::String(label)))) if path == &["Label"] => Some(label.as_str()),
+        (Operand::Field(path), Some(Operand::Literal(Value::String(label)))) if path == &["Label"] => {
+            Some(label.as_str())
+        }
         _ => None,
     };
     label.or_else(|| {
@@ -142,8 +144,8 @@ struct Parser<'a> {
 
 /// What ended a list of nodes.
 enum End {
-    Text,
-    End,
+    Nothing,
+    Word,
     /// `else`, or `else if`/`else with` and its pipeline.
     Else(Option<(String, Pipeline)>),
 }
@@ -187,7 +189,7 @@ impl Parser<'_> {
                 },
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, End::Nothing))
     }
 
     /// What follows `{{`: a node, or what ends the list of nodes.
@@ -195,14 +197,16 @@ impl Parser<'_> {
         let Some(Token::Word(word)) = self.peek().cloned() else {
             return self.shown().map(Ok);
         };
-        if !matches!(word.as_str(), "if" | "with" | "range" | "end" | "else" | "break" | "continue" | "template" | "define" | "block")
-        {
+        if !matches!(
+            word.as_str(),
+            "if" | "with" | "range" | "end" | "else" | "break" | "continue" | "template" | "define" | "block"
+        ) {
             return self.shown().map(Ok);
         }
         self.at += 1;
         match word.as_str() {
             "if" | "with" | "range" => self.branch(&word).map(Ok),
-            "end" => self.close().map(|()| Err(End::End)),
+            "end" => self.close().map(|()| Err(End::Word)),
             "else" => {
                 let Some(Token::Word(word)) = self.peek().cloned() else {
                     return self.close().map(|()| Err(End::Else(None)));
@@ -239,12 +243,12 @@ impl Parser<'_> {
         let (body, end) = self.block()?;
         self.loops -= usize::from(word == "range");
         let otherwise = match end {
-            End::Text => return Err("unexpected EOF".into()),
-            End::End => Vec::new(),
+            End::Nothing => return Err("unexpected EOF".into()),
+            End::Word => Vec::new(),
             End::Else(Some((word, pipeline))) => vec![self.branch_body(&word, pipeline)?],
             End::Else(None) => match self.block()? {
-                (nodes, End::End) => nodes,
-                (_, End::Text) => return Err("unexpected EOF".into()),
+                (nodes, End::Word) => nodes,
+                (_, End::Nothing) => return Err("unexpected EOF".into()),
                 (_, End::Else(_)) => return Err("expected end; found {{else}}".into()),
             },
         };

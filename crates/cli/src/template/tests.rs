@@ -67,7 +67,10 @@ fn functions() {
     check("{{index .Labels \"x.y\"}} {{index .Args 1}} [{{index .Labels \"none\"}}]", "1 b c []");
     check("{{(index .Mounts 0).Source}}", "/s");
     check("{{len .Args}} {{len .Name}} {{join .Args \",\"}} {{.Name | upper | lower}}", "2 4 a,b c /web");
-    check("{{printf \"%-5s|%5s|%05d|%.2f|%q|%v|%%\" .ID .ID .Pid .Ratio .ID .Args}}", "abc  |  abc|00042|0.50|\"abc\"|[a b c]|%");
+    check(
+        "{{printf \"%-5s|%5s|%05d|%.2f|%q|%v|%%\" .ID .ID .Pid .Ratio .ID .Args}}",
+        "abc  |  abc|00042|0.50|\"abc\"|[a b c]|%",
+    );
     check("{{println .ID .Pid}}{{print .ID .Pid 1}}", "abc 42\nabc42 1");
     check("{{range split .Name \"/\"}}<{{.}}>{{end}}", "<><web>");
     check("{{title .State.Status}} {{truncate .State.Status 3}} [{{pad .ID 1 2}}]", "Running run [ abc  ]");

@@ -63,7 +63,8 @@ mod tests {
         assert_eq!(device("/dev/zero:rw"), expect("/dev/zero", "/dev/zero", "rw"));
         assert_eq!(device("/dev/a:/dev/b"), expect("/dev/a", "/dev/b", "rwm"));
         assert_eq!(device("/dev/a:/dev/b:r"), expect("/dev/a", "/dev/b", "r"));
-        for text in ["a:b:c:d", "dev/a", "/dev/a:/dev/b:x", "/dev/a:b", "vendor.com/gpu=all", "/dev/a:/dev/b:rr", "::"] {
+        for text in ["a:b:c:d", "dev/a", "/dev/a:/dev/b:x", "/dev/a:b", "vendor.com/gpu=all", "/dev/a:/dev/b:rr", "::"]
+        {
             assert!(device(text).is_err(), "{text}");
         }
     }

@@ -117,7 +117,9 @@ impl Fields {
 }
 
 fn flag(key: &str, value: Option<&str>) -> Parsed<bool> {
-    value.map_or(Ok(true), switch::boolean).map_err(|_| format!("invalid value for {key}: {}", value.unwrap_or_default()))
+    value
+        .map_or(Ok(true), switch::boolean)
+        .map_err(|_| format!("invalid value for {key}: {}", value.unwrap_or_default()))
 }
 
 #[cfg(test)]

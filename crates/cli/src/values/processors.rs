@@ -10,8 +10,10 @@ pub(crate) fn cpus(text: &str) -> Parsed<u64> {
         Some((above, below)) => (decimal(above), decimal(below)),
         None => (decimal(text), Some((1, 1))),
     };
-    let ((a, a_scale), (b, b_scale)) =
-        above.zip(below).filter(|(_, (b, _))| *b > 0).ok_or_else(|| format!("failed to parse {text} as a rational number"))?;
+    let ((a, a_scale), (b, b_scale)) = above
+        .zip(below)
+        .filter(|(_, (b, _))| *b > 0)
+        .ok_or_else(|| format!("failed to parse {text} as a rational number"))?;
     let (above, below) = (a * b_scale * CORE, b * a_scale);
     if above % below != 0 {
         return Err("value is too precise".into());
@@ -24,7 +26,8 @@ fn decimal(text: &str) -> Option<(u128, u128)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction = fraction.trim_end_matches('0');
     let digits = format!("{whole}{fraction}");
-    let plain = text.len() <= 18 && text.bytes().any(|b| b.is_ascii_digit()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let plain =
+        text.len() <= 18 && text.bytes().any(|b| b.is_ascii_digit()) && digits.bytes().all(|b| b.is_ascii_digit());
     if !plain {
         return None;
     }
@@ -38,9 +41,14 @@ mod tests {
 
     #[test]
     fn exact_billionths() {
-        for (text, nano) in
-            [("1", 1_000_000_000), ("0.5", 500_000_000), ("1.50", 1_500_000_000), (".25", 250_000_000), ("1/4", 250_000_000), ("0", 0)]
-        {
+        for (text, nano) in [
+            ("1", 1_000_000_000),
+            ("0.5", 500_000_000),
+            ("1.50", 1_500_000_000),
+            (".25", 250_000_000),
+            ("1/4", 250_000_000),
+            ("0", 0),
+        ] {
             assert_eq!(cpus(text), Ok(nano), "{text}");
         }
         assert_eq!(cpus("0.0000000001"), Err("value is too precise".into()));

@@ -6,8 +6,24 @@ use engine::request::{Mount, MountSource};
 
 /// Options that a tmpfs takes besides size and mode.
 const FLAGS: &[&str] = &[
-    "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "diratime", "nodiratime", "relatime",
-    "norelatime", "strictatime", "nostrictatime", "sync", "async", "dirsync",
+    "rw",
+    "exec",
+    "noexec",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "sync",
+    "async",
+    "dirsync",
 ];
 const VALUES: &[&str] = &["uid", "gid", "nr_inodes", "nr_blocks"];
 

@@ -31,7 +31,9 @@ pub(crate) fn volume(text: &str) -> Parsed<Mount> {
     }
     let source = match source {
         None => MountSource::Anonymous,
-        Some(source) if source.starts_with(['/', '.', '~']) => MountSource::Bind { path: absolute(source)?, create: true },
+        Some(source) if source.starts_with(['/', '.', '~']) => {
+            MountSource::Bind { path: absolute(source)?, create: true }
+        }
         Some(name) => MountSource::Volume(volume_name(name)?),
     };
     let target = target_path(target).map_err(|reason| wrong(&reason))?;
@@ -91,7 +93,14 @@ mod tests {
 
     fn bind(path: &str, target: &str) -> Mount {
         let source = MountSource::Bind { path: path.into(), create: true };
-        Mount { source, target: target.into(), read_only: false, propagation: None, non_recursive: false, no_copy: false }
+        Mount {
+            source,
+            target: target.into(),
+            read_only: false,
+            propagation: None,
+            non_recursive: false,
+            no_copy: false,
+        }
     }
 
     #[test]
@@ -115,7 +124,9 @@ mod tests {
 
     #[test]
     fn mistakes() {
-        for text in ["a:b:c:d", "", ":/b", "/a:", "/a:b", "/a:/", "/", "d:/x", "/a:/b:bogus", "/a:/b:nocopy", "na/me:/b"] {
+        for text in
+            ["a:b:c:d", "", ":/b", "/a:", "/a:b", "/a:/", "/", "d:/x", "/a:/b:bogus", "/a:/b:nocopy", "na/me:/b"]
+        {
             assert!(volume(text).is_err(), "{text}");
         }
     }

@@ -9,14 +9,14 @@ use engine::request::{Device, Mount};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]
 pub(super) struct Files {
-    /// Bind mount a file or directory, or mount a volume
-    #[arg(short, long, value_name = "[SOURCE:]TARGET[:OPTIONS]", value_parser = volume::volume)]
+    /// Mount a file, directory or volume: [SOURCE:]TARGET[:ro,..]
+    #[arg(short, long, value_name = "VOLUME", value_parser = volume::volume)]
     volume: Vec<Mount>,
     /// The same in words: type=bind|volume|tmpfs,source=..,target=..[,readonly]
-    #[arg(long, value_name = "KEY=VALUE,..", value_parser = mount::mount)]
+    #[arg(long, value_name = "MOUNT", value_parser = mount::mount)]
     mount: Vec<Mount>,
-    /// Mount memory
-    #[arg(long, value_name = "TARGET[:OPTIONS]", value_parser = tmpfs::tmpfs)]
+    /// Mount memory: TARGET[:size=64m,mode=1777,..]
+    #[arg(long, value_name = "TMPFS", value_parser = tmpfs::tmpfs)]
     tmpfs: Vec<Mount>,
     /// Mount the root filesystem read-only
     #[arg(long)]
@@ -24,10 +24,10 @@ pub(super) struct Files {
     /// Size of /dev/shm [default: 64m]
     #[arg(long, value_name = "BYTES", value_parser = bytes::size)]
     shm_size: Option<u64>,
-    /// Add a device of the host
-    #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]", value_parser = device::device)]
+    /// Add a device of the host: HOST[:CONTAINER[:rwm]]
+    #[arg(long, value_name = "DEVICE", value_parser = device::device)]
     device: Vec<Device>,
-    /// Allow a kind of device
+    /// Allow a kind of device: "c 1:3 rwm"
     #[arg(long, value_name = "RULE", value_parser = device::rule)]
     device_cgroup_rule: Vec<String>,
     /// Only "local" so far
@@ -52,5 +52,9 @@ impl Files {
 }
 
 fn driver(text: &str) -> Parsed<String> {
-    if matches!(text, "" | "local") { Ok(text.into()) } else { Err(format!("volume driver `{text}` is not supported yet")) }
+    if matches!(text, "" | "local") {
+        Ok(text.into())
+    } else {
+        Err(format!("volume driver `{text}` is not supported yet"))
+    }
 }

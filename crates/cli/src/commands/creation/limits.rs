@@ -34,10 +34,10 @@ pub(super) struct Limits {
     #[arg(short, long, value_name = "NUMBER")]
     cpu_shares: Option<u64>,
     /// Microseconds of a scheduling period
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROS")]
     cpu_period: Option<u64>,
     /// Microseconds of processor time in a period
-    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "MICROS", allow_negative_numbers = true)]
     cpu_quota: Option<i64>,
     /// Processors it may run on: 0-3, 0,1
     #[arg(long, value_name = "LIST", value_parser = set)]
@@ -51,8 +51,8 @@ pub(super) struct Limits {
     /// Relative weight of disk access, 10 to 1000
     #[arg(long, value_name = "NUMBER")]
     blkio_weight: Option<u16>,
-    /// Limit of each process: nofile=1024:2048
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit::ulimit)]
+    /// Limit of each process: nofile=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT", value_parser = ulimit::ulimit)]
     ulimit: Vec<Ulimit>,
 }
 
@@ -61,7 +61,9 @@ impl Limits {
         if self.cpus.is_some_and(|cpus| cpus > 0) {
             for (given, name) in [(self.cpu_period.is_some(), "period"), (self.cpu_quota.is_some(), "quota")] {
                 if given {
-                    return Err(Stop::Usage(format!("conflicting options: --cpus and --cpu-{name} cannot both be set")));
+                    return Err(Stop::Usage(format!(
+                        "conflicting options: --cpus and --cpu-{name} cannot both be set"
+                    )));
                 }
             }
         }
@@ -108,5 +110,9 @@ fn set(text: &str) -> Parsed<String> {
         Some((first, last)) => number(first).zip(number(last)).is_some_and(|(first, last)| first <= last),
         None => number(part).is_some(),
     };
-    if text.is_empty() || text.split(',').all(good) { Ok(text.into()) } else { Err(format!("'{text}' is no list such as 0-3,5")) }
+    if text.is_empty() || text.split(',').all(good) {
+        Ok(text.into())
+    } else {
+        Err(format!("'{text}' is no list such as 0-3,5"))
+    }
 }

@@ -19,7 +19,7 @@ pub(super) struct Network {
     #[arg(long, value_name = "NAME")]
     domainname: Option<String>,
     /// Add a line to /etc/hosts
-    #[arg(long, value_name = "NAME:ADDRESS", value_parser = host::extra)]
+    #[arg(long, value_name = "NAME:IP", value_parser = host::extra)]
     add_host: Vec<String>,
     /// Set a name server
     #[arg(long, value_name = "ADDRESS", value_parser = host::server)]
@@ -30,8 +30,8 @@ pub(super) struct Network {
     /// Set an option of resolv.conf
     #[arg(long, alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-    /// Note a port that the program listens on
-    #[arg(long, value_name = "PORT[/PROTOCOL]", value_parser = port)]
+    /// Note a port that the program listens on: 80/tcp
+    #[arg(long, value_name = "PORT", value_parser = port)]
     expose: Vec<Vec<String>>,
 }
 

@@ -36,8 +36,8 @@ pub(super) struct Program {
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIRECTORY", value_parser = directory)]
     workdir: Option<String>,
-    /// User and group, by name or number
-    #[arg(short, long, value_name = "USER[:GROUP]")]
+    /// User, by name or number: USER[:GROUP]
+    #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// Join one more group
     #[arg(long, value_name = "GROUP")]
@@ -63,11 +63,11 @@ pub(super) struct Program {
     /// Seconds between that signal and SIGKILL; -1 waits for ever [default: 10]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     stop_timeout: Option<i64>,
-    /// What to do about the image before: "always", "missing" or "never" pull it (there are no registries yet)
+    /// Pull the image before: "missing" or "never" ("always" needs registries, which come later)
     #[arg(long, value_name = "WHEN", default_value = "missing", hide_default_value = true, value_parser = pull)]
     pull: String,
-    /// The platform the image must be for
-    #[arg(long, value_name = "OS[/ARCH[/VARIANT]]")]
+    /// The platform the image must be for: OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
     /// Where the output is kept: json-file (the default) or none
     #[arg(long, value_name = "DRIVER")]
@@ -95,7 +95,8 @@ pub(super) struct Program {
 impl Program {
     pub(super) fn apply(self, request: &mut Request) -> Outcome<()> {
         if self.pull == "always" {
-            let line = format!("cannot pull `{}`: registries are not supported yet; load it with `skep load`", request.image);
+            let line =
+                format!("cannot pull `{}`: registries are not supported yet; load it with `skep load`", request.image);
             return Err(Error::unsupported(line).into());
         }
         for file in &self.env_file {
@@ -114,8 +115,7 @@ impl Program {
         request.working_directory = self.workdir;
         request.user = self.user.filter(|user| !user.is_empty());
         request.groups = self.group_add;
-        request.entrypoint =
-            self.entrypoint.map(|command| if command.is_empty() { Vec::new() } else { vec![command] });
+        request.entrypoint = self.entrypoint.map(|command| if command.is_empty() { Vec::new() } else { vec![command] });
         request.init = self.init;
         request.stop_signal = self.stop_signal;
         request.stop_timeout = self.stop_timeout;

@@ -10,10 +10,18 @@ pub(crate) fn why(flag: &str) -> Option<String> {
     let reason = match flag {
         "-p" | "--publish" | "-P" | "--publish-all" | "--ip" | "--ip6" | "--mac-address" | "--network-alias"
         | "--net-alias" | "--link" | "--link-local-ip" => NETWORKS,
-        "--blkio-weight-device" | "--device-read-bps" | "--device-read-iops" | "--device-write-bps"
-        | "--device-write-iops" | "--storage-opt" => DISKS,
-        "--health-cmd" | "--health-interval" | "--health-retries" | "--health-start-interval"
-        | "--health-start-period" | "--health-timeout" => HEALTH,
+        "--blkio-weight-device"
+        | "--device-read-bps"
+        | "--device-read-iops"
+        | "--device-write-bps"
+        | "--device-write-iops"
+        | "--storage-opt" => DISKS,
+        "--health-cmd"
+        | "--health-interval"
+        | "--health-retries"
+        | "--health-start-interval"
+        | "--health-start-period"
+        | "--health-timeout" => HEALTH,
         "--cpu-count" | "--cpu-percent" | "--io-maxbandwidth" | "--io-maxiops" => WINDOWS,
         "--cpu-rt-period" | "--cpu-rt-runtime" => "real-time scheduling of groups is not in common kernels",
         "--cgroup-parent" => "every container has its group below /skep",

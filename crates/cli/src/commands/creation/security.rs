@@ -65,5 +65,9 @@ impl Isolation {
 }
 
 fn technology(text: &str) -> Parsed<String> {
-    if matches!(text, "" | "default" | "process") { Ok(text.into()) } else { Err(format!("isolation `{text}` is not supported yet")) }
+    if matches!(text, "" | "default" | "process") {
+        Ok(text.into())
+    } else {
+        Err(format!("isolation `{text}` is not supported yet"))
+    }
 }

@@ -12,7 +12,8 @@ struct Flags {
 }
 
 fn parse(words: &[&str]) -> Outcome<(Request, Streams)> {
-    let mut command = crate::usage::like_docker(Flags::command(), &["run"], "run", "[OPTIONS] IMAGE", "");
+    let mut command =
+        crate::usage::parsed(crate::usage::shown(Flags::command(), &["run"], "run", "[OPTIONS] IMAGE", ""));
     let matches = command
         .try_get_matches_from_mut(words)
         .map_err(|error| crate::usage::explain(&error, &command, "run", "[OPTIONS] IMAGE", &why))?;
@@ -34,7 +35,8 @@ fn mistake(words: &[&str]) -> String {
 
 #[test]
 fn a_command_of_its_own() {
-    let request = request(&["--rm", "-it", "--name", "a", "-e", "A=1", "-w", "/x", "-u", "5:6", "img", "sh", "-c", "x"]);
+    let request =
+        request(&["--rm", "-it", "--name", "a", "-e", "A=1", "-w", "/x", "-u", "5:6", "img", "sh", "-c", "x"]);
     assert_eq!((request.image.as_str(), request.command.join(" ").as_str()), ("img", "sh -c x"));
     assert!(request.auto_remove && request.terminal && request.open_stdin);
     assert_eq!(request.environment, ["A=1"]);
@@ -52,7 +54,8 @@ fn limits() {
 
 #[test]
 fn walls() {
-    let words = ["--userns=host", "--pid", "container:a", "--network", "none", "--security-opt", "seccomp=unconfined", "x"];
+    let words =
+        ["--userns=host", "--pid", "container:a", "--network", "none", "--security-opt", "seccomp=unconfined", "x"];
     let request = request(&words);
     assert_eq!(request.user_namespace, UserNamespaceMode::Host);
     assert_eq!(request.pid, NamespaceMode::Container("a".into()));
