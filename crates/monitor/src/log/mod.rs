@@ -9,7 +9,7 @@
 //! Reader: files oldest first -> lines -> records -> tail / since / until -> Assembler -> caller
 //! ```
 //!
-//! [`mod@format`] draws a record. No lock: a record is one line, a file only grows, and rotation is a rename, which a
+//! `format` draws a record. No lock: a record is one line, a file only grows, and rotation is a rename, which a
 //! reader sees by the inode. A record that a crash cut off has no newline: readers leave it out, and the next
 //! writer ends the line before its own first record.
 
