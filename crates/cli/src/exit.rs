@@ -1,7 +1,7 @@
 //! How a command ends: the one table from a failure's kind to an exit code.
 //!
 //! ```text
-//!                                     run, create    every other command
+//!                                        run         every other command
 //!   a flag that is wrong                 125               125
 //!   too few or too many arguments          1                 1
 //!   the command cannot be executed       126               126

@@ -1,9 +1,9 @@
 //! `skep cp`: files between a container and this machine, or a tar stream on stdin or stdout.
 
+use super::file_output;
 use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::{Outcome, Stop};
-use crate::output::{Output, to_terminal};
 use clap::Parser;
 use engine::copy::Options;
 use std::io::stdin;
@@ -49,12 +49,8 @@ impl Invoke for Copy {
         let options = Options { archive: self.archive, follow_link: self.follow_link };
         match (place(&self.source), place(&self.destination)) {
             (Place::Container(name, path), Place::Stream) => {
-                if to_terminal() {
-                    return Err(Stop::Arguments("refusing to write a tar archive to a terminal".into()));
-                }
-                let mut out = Output::new();
-                engine::copy_out(&home, &engine::find(&home, name)?, path, options, &mut out)?;
-                out.done()
+                let id = engine::find(&home, name)?;
+                file_output::write(None, |out| engine::copy_out(&home, &id, path, options, out))
             }
             (Place::Stream, Place::Container(name, path)) => {
                 engine::copy_in(&home, &engine::find(&home, name)?, path, options, &mut stdin().lock())?;

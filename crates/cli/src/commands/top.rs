@@ -15,7 +15,7 @@ pub(super) const ENTRY: Entry = Entry::new::<Top>(
 );
 
 const EXAMPLES: &str = "\
-Of the options of ps: -e, -f (the default columns), and -o COLUMN,...
+Of the options of ps: -ef (the default), aux, and -o COLUMN,...
 
 Example:
   skep top web -o pid,user,rss,args";
@@ -39,6 +39,9 @@ impl Invoke for Top {
     }
 }
 
+/// The columns of `ps aux`.
+const AUX: &str = "user,pid,%cpu,%mem,vsz,rss,tty,stat,start,time,command";
+
 /// The columns that options of ps ask for; none: those of `ps -ef`.
 fn columns(options: &[String]) -> Outcome<Vec<String>> {
     let mut columns = Vec::new();
@@ -51,9 +54,10 @@ fn columns(options: &[String]) -> Outcome<Vec<String>> {
                 list => list,
             },
             None if letters.chars().all(|c| "efA".contains(c)) && !letters.is_empty() => continue,
+            None if letters.contains('u') && letters.chars().all(|c| "aux".contains(c)) => AUX,
             _ => {
                 return Err(Stop::Usage(format!(
-                    "`{option}` is no option of ps that is supported: use -e, -f, -o COLUMN,.."
+                    "`{option}` is no option of ps that is supported: use -ef, aux, -o COLUMN,.."
                 )));
             }
         };
@@ -74,6 +78,7 @@ mod tests {
         assert_eq!(read(&["-o", "pid,cmd"]).unwrap(), ["pid", "cmd"]);
         assert_eq!(read(&["-eo", "pid", "-ocmd"]).unwrap(), ["pid", "cmd"]);
         assert_eq!(read(&["o", "pid="]).unwrap(), ["pid"]);
-        assert!(read(&["aux"]).is_err());
+        assert_eq!(read(&["aux"]).unwrap().len(), 11);
+        assert!(read(&["-Z"]).is_err());
     }
 }
