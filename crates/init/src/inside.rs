@@ -76,8 +76,8 @@ impl Path {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Does something with the first `length` bytes as a C string.
-    fn with_prefix<T>(&mut self, start: usize, end: usize, action: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
+    /// Does something with the bytes of `start..end` as a C string.
+    fn with_part<T>(&mut self, start: usize, end: usize, action: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
         let place = self.bytes.get_mut(end).ok_or(Errno::NAMETOOLONG)?;
         let kept = core::mem::replace(place, 0);
         let text = CStr::from_bytes_with_nul(self.bytes.get(start..=end).unwrap_or_default());
@@ -88,7 +88,7 @@ impl Path {
         result
     }
 
-    /// The end of the component that begins at or after `start`, and its beginning.
+    /// Where the component that begins at or after `start` begins and ends.
     fn component(&self, start: usize) -> Option<(usize, usize)> {
         let rest = self.as_bytes().get(start..)?;
         let begin = start + rest.iter().position(|byte| *byte != b'/')?;
@@ -101,41 +101,37 @@ impl Path {
 fn make(root: BorrowedFd<'_>, target: Target<'_>) -> Result<OwnedFd> {
     let mut path = Path::new(target.path.to_bytes())?;
     for _ in 0..MOST_LINKS {
-        match make_along(root, &mut path, target)? {
-            Walk::Done(made) => return Ok(made),
-            Walk::Redirected(next) => path = next,
+        if let Some(made) = make_along(root, &mut path, target)? {
+            return Ok(made);
         }
     }
     Err(Errno::LOOP)
 }
 
-enum Walk {
-    Done(OwnedFd),
-    Redirected(Path),
-}
-
-fn make_along(root: BorrowedFd<'_>, path: &mut Path, target: Target<'_>) -> Result<Walk> {
+/// None: a link was met, and the path now says what it points to.
+fn make_along(root: BorrowedFd<'_>, path: &mut Path, target: Target<'_>) -> Result<Option<OwnedFd>> {
     let mut parent = open(root, c"/", OFlags::PATH | OFlags::DIRECTORY, false)?;
     let mut position = 0;
     while let Some((begin, end)) = path.component(position) {
-        let found = path.with_prefix(0, end, |prefix| look_up(root, prefix, target.strict));
-        parent = match found {
+        parent = match path.with_part(0, end, |prefix| look_up(root, prefix, target.strict)) {
             Ok(found) => found,
             Err(Errno::NOENT) => {
                 let last = path.component(end).is_none();
                 let missing = if last { target.missing } else { Missing::Directory };
-                let made = path.with_prefix(begin, end, |name| make_one(&parent, name, missing))?;
-                match made {
+                match path.with_part(begin, end, |name| make_one(&parent, name, missing))? {
                     Some(made) => made,
                     None if target.strict => return Err(Errno::LOOP),
-                    None => return redirect(&parent, path, begin, end).map(Walk::Redirected),
+                    None => {
+                        *path = redirect(&parent, path, begin, end)?;
+                        return Ok(None);
+                    }
                 }
             }
             Err(errno) => return Err(errno),
         };
         position = end;
     }
-    Ok(Walk::Done(parent))
+    Ok(Some(parent))
 }
 
 /// Makes one entry of a directory; none if a link that points to nothing has its name.
@@ -157,7 +153,7 @@ fn make_one(parent: &OwnedFd, name: &CStr, missing: Missing) -> Result<Option<Ow
 /// The path with the link at `begin..end` replaced by what it points to.
 fn redirect(parent: &OwnedFd, path: &mut Path, begin: usize, end: usize) -> Result<Path> {
     let mut link = [0_u8; LONGEST];
-    let length = path.with_prefix(begin, end, |name| rustix::fs::readlinkat_raw(parent, name, &mut link))?;
+    let length = path.with_part(begin, end, |name| rustix::fs::readlinkat_raw(parent, name, &mut link))?;
     let points_to = link.get(..length).unwrap_or_default();
     let bytes = path.as_bytes();
     let above: &[u8] = if points_to.first() == Some(&b'/') { b"" } else { bytes.get(..begin).unwrap_or_default() };

@@ -24,7 +24,7 @@ pub(crate) fn make() -> Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
         | MountAttrFlags::MOUNT_ATTR_NOATIME;
-    let options = b"mode\x000755\0nr_inodes\08\0size\04096\0";
+    let options = b"mode\x000755\0nr_inodes\x008\0size\x004096\0";
     let mask = mounts::make(FileSystem { kind: c"tmpfs", options, attributes: closed.bits() })?;
     rustix::fs::mknodat(&mask, FILE, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)?;
     rustix::fs::mkdirat(&mask, DIRECTORY, Mode::from_raw_mode(0o555))?;

@@ -126,7 +126,7 @@ fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32) -> Result<()> {
         return Ok(());
     }
     for (resource, limit) in &plan.raised {
-        rustix::process::prlimit(Pid::from_raw(pid), *resource, limit.clone()).context("cannot raise a limit")?;
+        rustix::process::prlimit(Pid::from_raw(pid), *resource, *limit).context("cannot raise a limit")?;
     }
     if let Some(score) = plan.oom_score_adjust {
         write_process_file(pid, "oom_score_adj", &score.to_string())?;

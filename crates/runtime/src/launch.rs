@@ -236,7 +236,7 @@ fn cgroup_names(group: &Cgroup) -> (Vec<u8>, Vec<u8>) {
 /// Hard limits that only the parent may raise; the child sets the rest itself.
 fn raise_limits(plan: &Plan, pid: Pid) -> Result<()> {
     for (resource, limit) in &plan.raised {
-        rustix::process::prlimit(Some(pid), *resource, limit.clone()).context("cannot raise a limit")?;
+        rustix::process::prlimit(Some(pid), *resource, *limit).context("cannot raise a limit")?;
     }
     Ok(())
 }

@@ -153,6 +153,7 @@ fn apply(attributes: &mut Attributes, (_, bits, sets): &(&str, u64, bool)) {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unwrap_used, reason = "a test")]
     fn parsed(text: &str) -> Options {
         parse(&text.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap()
     }
@@ -161,7 +162,7 @@ mod tests {
     fn words_become_attributes() {
         let options = parsed("nosuid,strictatime,mode=755,size=65536k");
         assert_eq!(options.attributes.set, NO_SET_UID | STRICT_ACCESS_TIME);
-        assert_eq!(options.own, b"mode\x00755\0size\065536k\0");
+        assert_eq!(options.own, b"mode\x00755\0size\x0065536k\0");
         assert_eq!(u64::from(options.new_mount_attributes()), NO_SET_UID | STRICT_ACCESS_TIME);
     }
 

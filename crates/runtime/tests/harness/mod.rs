@@ -1,5 +1,5 @@
 //! A root file system of busybox, a specification to change, and a container to look into. Needs root.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs, reason = "each test file uses its part")]
 
 use std::fs::{self, File};
 use std::io::Read as _;
