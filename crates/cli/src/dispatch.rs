@@ -107,7 +107,7 @@ fn finish(outcome: Outcome, refusal: u8, debug: bool) -> u8 {
         }
         Err(Stop::Arguments(line)) => {
             output::complain(&line);
-            exit::PLAIN
+            refusal
         }
         Err(Stop::Failed(error)) => {
             output::complain(&error.to_string());

@@ -3,7 +3,7 @@
 //! ```text
 //!                                        run         every other command
 //!   a flag that is wrong                 125               125
-//!   too few or too many arguments          1                 1
+//!   too few or too many arguments        125                 1
 //!   the command cannot be executed       126               126
 //!   the command is not there             127               127
 //!   anything else                        125                 1
@@ -29,7 +29,7 @@ pub(crate) enum Stop {
     Failed(Error),
     /// A flag or its value is wrong.
     Usage(String),
-    /// The count of arguments is wrong.
+    /// The arguments, or what stdin and stdout are, do not fit.
     Arguments(String),
     /// All is said: only this code is left.
     Code(u8),

@@ -9,9 +9,10 @@ use std::error::Error as _;
 
 const TEMPLATE: &str = "Usage:  {usage}\n\n{about}\n\n{before-help}{all-args}{after-help}";
 
-/// A command as it is parsed: its switches take values, which a help text should not tell of.
+/// A command as it is parsed: its switches take values, which a help text should not tell of, and a flag that takes
+/// a value takes the next word, whatever it looks like.
 pub(crate) fn parsed(command: Command) -> Command {
-    command.no_binary_name(true).args_override_self(true).mut_args(switches)
+    command.no_binary_name(true).args_override_self(true).mut_args(manners)
 }
 
 /// A command as it is shown: its usage line, its aliases, its help.
@@ -35,10 +36,14 @@ pub(crate) fn shown(command: Command, words: &[&str], word: &str, usage: &str, a
         .arg(help)
 }
 
-/// A switch takes `=true` and `=false`, too.
-fn switches(argument: Arg) -> Arg {
-    if !matches!(argument.get_action(), ArgAction::SetTrue) {
-        return argument;
+/// `--rm=false`; `-e -x`.
+fn manners(argument: Arg) -> Arg {
+    match argument.get_action() {
+        ArgAction::SetTrue => {}
+        ArgAction::Set | ArgAction::Append if !argument.is_positional() && !argument.is_require_equals_set() => {
+            return argument.allow_hyphen_values(true);
+        }
+        _ => return argument,
     }
     argument
         .action(ArgAction::Set)

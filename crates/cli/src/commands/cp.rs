@@ -66,9 +66,9 @@ impl Invoke for Copy {
                 engine::copy_from_host(&home, &id, Path::new(from), path, options)?;
                 Ok(0)
             }
-            (Place::Container(..), Place::Container(..)) => {
-                Err(Stop::Arguments("copying between containers is not supported".into()))
-            }
+            (Place::Container(..), Place::Container(..)) => Err(Stop::Arguments(
+                "`skep cp` between two containers is not supported: copy to this machine first".into(),
+            )),
             _ => Err(Stop::Arguments("must specify at least one container source".into())),
         }
     }

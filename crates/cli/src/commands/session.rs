@@ -110,7 +110,9 @@ pub(super) fn end_on_signal(number: i32) {
 /// Docker's check before a terminal is relayed.
 pub(super) fn needs_terminal(terminal: bool, stdin: bool) -> Outcome<()> {
     if terminal && stdin && !terminal::on_stdin() {
-        return Err(exit::Stop::Arguments("the input device is not a TTY".into()));
+        return Err(exit::Stop::Arguments(
+            "the input device is not a TTY: leave out -t, or call it from a terminal".into(),
+        ));
     }
     Ok(())
 }

@@ -34,7 +34,9 @@ impl Template {
     /// # Errors
     /// One line in the words of Go's parser.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let nodes = lexer::tokens(text).and_then(|tokens| parser::parse(&tokens)).map_err(|reason| invalid(&reason))?;
+        let nodes = lexer::tokens(text)
+            .and_then(|tokens| parser::parse(&tokens))
+            .map_err(|reason| Error::invalid(format!("template parsing error in `{text}`: {reason}")))?;
         Ok(Self { nodes })
     }
 
@@ -51,7 +53,8 @@ impl Template {
     /// # Errors
     /// As [`Template::render`].
     pub(crate) fn render_with(&self, data: &Value, methods: &Methods<'_>) -> Result<String> {
-        evaluate::render(&self.nodes, data, methods).map_err(|reason| invalid(&reason))
+        evaluate::render(&self.nodes, data, methods)
+            .map_err(|reason| Error::invalid(format!("template error: {reason}")))
     }
 
     /// Whether it shows a whole object somewhere (`{{json .}}`), so that all fields are needed.
@@ -63,10 +66,6 @@ impl Template {
     pub(crate) fn headings(&self, heading: &dyn Fn(&str) -> String) -> String {
         parser::headings(&self.nodes, heading)
     }
-}
-
-fn invalid(reason: &str) -> Error {
-    Error::invalid(format!("template parsing error: {reason}"))
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ fn fields() {
     check("{{.Name}} {{ .State.Status }}", "/web running");
     check("{{.Pid}}/{{.Ratio}}/{{.State.Running}}", "42/0.5/true");
     check("{{.Args}} {{.Labels}} {{.Null}}", "[a b c] map[a:2 x.y:1] <no value>");
-    check("{{.Missing}}", "ERROR template parsing error: <.Missing>: no field \"Missing\"");
-    check("{{.Name.Sub}}", "ERROR template parsing error: <.Name.Sub>: can't evaluate field Sub in string");
+    check("{{.Missing}}", "ERROR template error: <.Missing>: no field \"Missing\"");
+    check("{{.Name.Sub}}", "ERROR template error: <.Name.Sub>: can't evaluate field Sub in string");
     check("{{.State.Health.Status}}", "<no value>");
     check("{{.Label \"a.b\"}}", "label-a.b");
     check("{{$.Name}}{{with .State}}{{.Status}}{{$.ID}}{{end}}", "/webrunningabc");
@@ -75,7 +75,7 @@ fn functions() {
     check("{{range split .Name \"/\"}}<{{.}}>{{end}}", "<><web>");
     check("{{title .State.Status}} {{truncate .State.Status 3}} [{{pad .ID 1 2}}]", "Running run [ abc  ]");
     check("{{slice .Name 1}} {{slice .Args 0 1}}", "web [a]");
-    check("{{index .Args 9}}", "ERROR template parsing error: error calling index: index out of range: 9");
+    check("{{index .Args 9}}", "ERROR template error: error calling index: index out of range: 9");
 }
 
 #[test]
@@ -87,15 +87,15 @@ fn white_space_comments_and_quotes() {
 
 #[test]
 fn mistakes_are_one_line() {
-    check("{{.Name", "ERROR template parsing error: unclosed action");
-    check("{{foo}}", "ERROR template parsing error: function \"foo\" not defined");
-    check("{{if .Name}}x", "ERROR template parsing error: unexpected EOF");
-    check("x{{end}}", "ERROR template parsing error: unexpected {{end}}");
-    check("{{}}", "ERROR template parsing error: missing value for command");
-    check("{{template \"x\"}}", "ERROR template parsing error: {{template}} is not supported");
-    check("{{\"x\" .Name}}", "ERROR template parsing error: can't give argument to non-function");
-    check("{{len 3}}", "ERROR template parsing error: error calling len: len of type number");
-    check("{{(.Name}}", "ERROR template parsing error: unclosed left paren");
+    check("{{.Name", "ERROR template parsing error in `{{.Name`: unclosed action");
+    check("{{foo}}", "ERROR template parsing error in `{{foo}}`: function \"foo\" not defined");
+    check("{{if .Name}}x", "ERROR template parsing error in `{{if .Name}}x`: unexpected EOF");
+    check("x{{end}}", "ERROR template parsing error in `x{{end}}`: unexpected {{end}}");
+    check("{{}}", "ERROR template parsing error in `{{}}`: missing value for command");
+    check("{{template \"x\"}}", "ERROR template parsing error in `{{template \"x\"}}`: {{template}} is not supported");
+    check("{{\"x\" .Name}}", "ERROR template error: can't give argument to non-function");
+    check("{{len 3}}", "ERROR template error: error calling len: len of type number");
+    check("{{(.Name}}", "ERROR template parsing error in `{{(.Name}}`: unclosed left paren");
 }
 
 #[test]
