@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use failure::{Context as _, Result};
+use failure::{Context as _, Error, Result};
 use monitor::state::State;
 use runtime::ContainerId;
 use rustix::fs::{self as rfs, Mode};
@@ -12,7 +12,7 @@ use crate::config::{self, ConfigBase, ContainerConfig};
 use crate::request::{NamespaceMode, NetworkMode, UserNamespaceMode};
 use crate::source::{self, Source};
 use crate::state::Lock;
-use crate::{Home, Request, etc_files, find, ids, names, recover, specification, start, volumes};
+use crate::{Home, Request, etc_files, files, find, ids, names, recover, specification, start, volumes};
 
 /// A new container, not started.
 #[derive(Debug)]
@@ -143,7 +143,9 @@ impl<'a> Making<'a> {
         }
         self.config.name = names::claim(home, &self.config.id, wanted_name)?;
         self.config.write(&self.directory, true)?;
-        State::created().write(&self.directory)?;
+        let state = serde_json::to_vec(&State::created())
+            .map_err(|error| Error::internal("write the container's state").with_source(error))?;
+        files::write_new(&self.directory.join("state.json"), &state)?;
         let place = home.container(&self.config.id);
         rfs::rename(&self.directory, &place).context("publish the container")?;
         self.directory = place;

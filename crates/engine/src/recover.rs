@@ -86,7 +86,8 @@ pub(crate) fn clear_run(home: &Home, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
-/// Removes a cgroup whose processes may need a moment to be gone.
+/// Removes a cgroup. With a pid namespace of its own nothing lives in it any more; otherwise what is left is killed, and
+/// may need a moment to be gone.
 pub(crate) fn remove_cgroup(group: &cgroup::Cgroup) -> Result<()> {
     let mut pause = Duration::from_micros(200);
     loop {
@@ -94,9 +95,9 @@ pub(crate) fn remove_cgroup(group: &cgroup::Cgroup) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if pause > Duration::from_secs(1) => return Err(error),
             Err(_) => {
+                let _ = group.kill_all();
                 std::thread::sleep(pause);
                 pause *= 2;
-                let _ = group.kill_all();
             }
         }
     }

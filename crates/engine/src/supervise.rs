@@ -200,8 +200,6 @@ impl Aftermath {
         let out_of_memory = group.as_ref().is_some_and(|group| group.oom_kills().is_ok_and(|kills| kills > 0));
         let words = out_of_memory.then(|| out_of_memory_words(self.memory_limit));
         if let Some(group) = &group {
-            // What `exec` left, and with the host's pid namespace all that the container left.
-            let _ = group.kill_all();
             let _ = recover::remove_cgroup(group);
         }
         let run = home.container_run(&self.id);

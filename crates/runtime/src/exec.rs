@@ -69,6 +69,8 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
     match sys::process::clone(0, directory).context("cannot make a process in the container's cgroup")? {
         Clone::Parent { pidfd, .. } => Ok((pidfd, ours)),
         Clone::Child => {
+            // Its copy of our end would keep it waiting for a parent that was killed.
+            drop(ours);
             let join = Join { target: target.as_fd(), namespaces: plan.namespaces, steps: &steps };
             init::join(&join, theirs.as_fd())
         }

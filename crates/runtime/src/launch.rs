@@ -139,6 +139,8 @@ fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, Own
     let visit = Visit::enter(&plan.namespaces.joins)?;
     let cloned = sys::process::clone(u64::from(plan.namespaces.at_clone), directory);
     if let Ok(Clone::Child) = cloned {
+        // Its copy of our end would keep it waiting for a parent that was killed.
+        drop(ours);
         init::run(&steps, theirs.as_fd());
     }
     let foreign = match &cloned {

@@ -38,7 +38,25 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("restart_keeps", restart_keeps),
     ("dry_run", dry_run),
     ("many", many),
+    ("storm", storm),
 ];
+
+/// What is killed in [`storm`]: a process that runs one short container in the place of another process.
+pub(crate) fn victim(directory: &str) -> std::process::ExitCode {
+    let place = Place::at(directory.into());
+    let mut note = |id: &ContainerId, _: &[String]| {
+        let mut log = fs::File::options().append(true).create(true).open(place.directory.join("log")).unwrap();
+        std::io::Write::write_all(&mut log, format!("{id}\n").as_bytes()).unwrap();
+        Ok(())
+    };
+    let request = Request { auto_remove: true, ..place.command(&["sleep", "0.01"]) };
+    let attach = Attach { stdout: true, ..Attach::default() };
+    if let Ok(started) = engine::run(&place.home, request, attach, &mut note) {
+        let _ = started.attachment.unwrap().wait();
+    }
+    std::mem::forget(place);
+    std::process::ExitCode::SUCCESS
+}
 
 fn foreground(place: &Place) {
     let said = place.run(place.shell("echo out; echo err >&2; exit 7"));
@@ -387,4 +405,42 @@ fn kill_monitor(place: &Place, id: &ContainerId) {
     let monitor = rustix::process::Pid::from_raw(parent).unwrap();
     rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
     let _ = rustix::process::waitpid(Some(monitor), rustix::process::WaitOptions::empty());
+}
+
+/// The command or its monitor is killed at many moments; whatever is left, the next commands put in order.
+fn storm(place: &Place) {
+    for round in 0_u64..120 {
+        let mut child = std::process::Command::new("/proc/self/exe")
+            .arg("victim")
+            .arg(&place.directory)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        std::thread::sleep(Duration::from_micros(2000 + round * 293));
+        let victim = match round % 2 {
+            0 => Some(pid),
+            _ => fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+                .ok()
+                .and_then(|text| text.split_whitespace().next()?.parse().ok()),
+        };
+        if let Some(victim) = victim.and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
+            let _ = rustix::process::kill_process(victim, rustix::process::Signal::KILL);
+        }
+        child.wait().unwrap();
+        if round % 10 == 0 {
+            let every = ListOptions { all: true, ..ListOptions::default() };
+            for summary in engine::list(&place.home, &every).unwrap() {
+                let _ = engine::remove(&place.home, &summary.id, RemoveOptions { force: true, volumes: true });
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_millis(2200));
+    engine::prune(&place.home, &[]).unwrap();
+    place.assert_empty();
+    let log = fs::read_to_string(place.directory.join("log")).unwrap();
+    let ids: Vec<ContainerId> = log.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(ids.len() > 20, "{}", ids.len());
+    let left: Vec<&ContainerId> = ids.iter().filter(|id| has_cgroup(id)).collect();
+    assert!(left.is_empty(), "cgroups left: {left:?}");
 }

@@ -41,6 +41,11 @@ impl Place {
             .unwrap();
         fs::write(rootfs.join("etc/group"), "root:x:0:\nbee:x:1000:\nswarm:x:2000:bee\n").unwrap();
         fs::write(rootfs.join("data/given"), "by the image\n").unwrap();
+        Self::at(directory)
+    }
+
+    /// A place that is there.
+    pub(crate) fn at(directory: PathBuf) -> Self {
         let home = Home::open(&directory.join("root"), &directory.join("run")).unwrap();
         Self { directory, home }
     }
