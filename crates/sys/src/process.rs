@@ -69,12 +69,25 @@ pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
     let size = size_of::<libc::clone_args>();
     // SAFETY: without CLONE_VM the child runs on a copy of this stack, so returning twice is sound; the structure and
     // the place for the descriptor outlive the call.
-    let number = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) })?;
+    let number = match check(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) }) {
+        Err(Errno::NOSYS) if cgroup.is_none() => clone_as_before(&arguments, &raw mut descriptor)?,
+        other => other?,
+    };
     match Pid::from_raw(number as i32) {
         None => Ok(Clone::Child),
         // SAFETY: the kernel has just put a new descriptor there, which nobody else owns.
         Some(pid) => Ok(Clone::Parent { pid, pidfd: unsafe { OwnedFd::from_raw_fd(descriptor) } }),
     }
+}
+
+/// The same by clone(2), for a process whose filter answers that there is no clone3 (as Docker's default one does).
+fn clone_as_before(arguments: &libc::clone_args, descriptor: *mut libc::c_int) -> Result<libc::c_long> {
+    let flags = arguments.flags | arguments.exit_signal;
+    let none = ptr::null_mut::<libc::c_void>();
+    // SAFETY: as for clone3; the number of the new descriptor is written where the parent's thread number would be. No
+    // stack and no thread-local storage are given, so that the order of the last two, which differs between
+    // architectures, does not matter.
+    check(unsafe { libc::syscall(libc::SYS_clone, flags, none, descriptor, none, none) })
 }
 
 /// A string in a [`StringList`], or its end.
