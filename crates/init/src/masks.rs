@@ -9,7 +9,7 @@ use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode};
 use rustix::io::{Errno, Result};
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, UnmountFlags};
 use sys::mount::Attributes;
 
 use crate::step::FileSystem;
@@ -39,6 +39,24 @@ pub(crate) fn cover(root: BorrowedFd<'_>, mask: &OwnedFd, path: &CStr) -> Result
         found => found?,
     };
     let directory = FileType::from_raw_mode(rustix::fs::fstat(&point)?.st_mode) == FileType::Directory;
-    let cover = mounts::copy_entry(mask, if directory { DIRECTORY } else { FILE })?;
-    mounts::attach_at(cover, point)
+    let name = if directory { DIRECTORY } else { FILE };
+    let cover = match mounts::copy_entry(mask, name) {
+        Err(Errno::INVAL) => {
+            mounts::attach_at(mask, root)?;
+            mounts::copy_entry(mask, name)
+        }
+        copied => copied,
+    };
+    mounts::attach_at(cover?, point)
+}
+
+/// Takes away what [`cover`] had to attach: kernels before 6.15 copy only what is attached, so there the tmpfs lies over
+/// the root for a moment, where nothing runs yet and every look-up starts below it.
+pub(crate) fn put_away(mask: &OwnedFd) -> Result<()> {
+    rustix::process::fchdir(mask)?;
+    match rustix::mount::unmount(c".", UnmountFlags::DETACH) {
+        // It was never attached.
+        Ok(()) | Err(Errno::INVAL) => rustix::process::chdir(c"/"),
+        Err(errno) => Err(errno),
+    }
 }

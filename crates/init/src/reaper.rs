@@ -4,6 +4,8 @@
 //! the leader of a process group of its own, in the foreground of the terminal if there is one. When it ends, PID 1 ends,
 //! and the kernel ends the rest.
 
+use core::ffi::CStr;
+
 use rustix::io::{Errno, Result};
 use rustix::process::{Pid, WaitOptions};
 use sys::process::Clone;
@@ -12,6 +14,8 @@ use sys::signal::{self, Set};
 use crate::credentials;
 use crate::step::Credentials;
 
+/// What `ps` shows.
+const NAME: &CStr = c"init";
 const SIGNAL_OF_CHILD: i32 = 17;
 /// What the terminal sends to processes in the background; forwarding it would stop the program.
 const SIGNAL_TTY_IN: i32 = 21;
@@ -23,7 +27,11 @@ pub(crate) fn supervise(credentials: &Credentials<'_>) -> Result<()> {
     match sys::process::clone(0, None)? {
         Clone::Parent { pid, pidfd } => {
             drop(pidfd);
-            let settled = credentials::settle(credentials).and_then(|()| sys::process::close_from(0));
+            // Not the command line of whoever launched it.
+            sys::title::set(NAME.to_bytes());
+            let named = rustix::thread::set_name(NAME);
+            let settled =
+                named.and_then(|()| credentials::settle(credentials)).and_then(|()| sys::process::close_from(0));
             if settled.is_err() {
                 sys::process::exit(125);
             }

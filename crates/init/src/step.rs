@@ -92,6 +92,11 @@ pub enum Step<'a> {
         /// Inside the root.
         path: &'a CStr,
     },
+    /// Ends the covering: nothing of the mask stays but the covers.
+    PutMaskAway {
+        /// The slot of the mask.
+        slot: u8,
+    },
     /// Makes a path read-only; one that does not exist is left out.
     ProtectPath(&'a CStr),
     /// Makes a directory and those above it, as far as they are missing.

@@ -79,6 +79,7 @@ impl Child<'_> {
             }
             Step::SetKernelSetting { slot, path, value } => set_kernel_setting(self.slot(slot)?, path, value),
             Step::MaskPath { slot, path } => masks::cover(self.root()?, self.slot(slot)?, path),
+            Step::PutMaskAway { slot } => masks::put_away(self.slot(slot)?),
             Step::ProtectPath(path) => mounts::protect(self.root()?, path),
             Step::MakeDirectory(path) => mounts::make_directory(self.root()?, path),
             Step::SetRootAttributes(attributes) => sys::mount::set_attributes(self.root()?, attributes),

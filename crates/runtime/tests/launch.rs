@@ -342,6 +342,7 @@ fn the_tiny_pid_1_forwards_and_reaps() {
     });
     assert_eq!(zombies.count(), 0);
     assert_eq!(fs::read_dir(format!("/proc/{}/fd", running.identity.pid)).unwrap().count(), 0);
+    assert!(fs::read(format!("/proc/{}/cmdline", running.identity.pid)).unwrap().starts_with(b"init\0\0"));
     rustix::process::pidfd_send_signal(&running.pidfd, rustix::process::Signal::TERM).unwrap();
     let ended = finish(&running, output);
     assert_eq!((ended.output.as_str(), ended.code), ("term\n", 9));

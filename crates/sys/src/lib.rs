@@ -16,5 +16,6 @@ pub mod process;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;
+pub mod title;
 
 mod call;

@@ -37,6 +37,7 @@ pub(crate) enum Action {
     AttachCgroups { slot: u8, attributes: Attributes },
     SetKernelSetting { slot: u8, name: String, path: CString, value: String },
     MaskPath { slot: u8, path: CString },
+    PutMaskAway { slot: u8 },
     ProtectPath(CString),
     MakeDirectory(CString),
     SetRootAttributes(Attributes),
@@ -172,6 +173,7 @@ fn borrow_one<'a>(
             Step::SetKernelSetting { slot: *slot, path, value: value.as_bytes() }
         }
         Action::MaskPath { slot, path } => Step::MaskPath { slot: *slot, path },
+        Action::PutMaskAway { slot } => Step::PutMaskAway { slot: *slot },
         Action::ProtectPath(path) => Step::ProtectPath(path),
         Action::MakeDirectory(path) => Step::MakeDirectory(path),
         Action::SetRootAttributes(attributes) => Step::SetRootAttributes(*attributes),

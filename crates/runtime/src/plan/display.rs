@@ -71,6 +71,7 @@ impl fmt::Display for Action {
             Self::AttachCgroups { .. } => write!(formatter, "mount the cgroup hierarchies"),
             Self::SetKernelSetting { name, value, .. } => write!(formatter, "set the kernel setting `{name}={value}`"),
             Self::MaskPath { path, .. } => write!(formatter, "mask `{}`", path.to_string_lossy()),
+            Self::PutMaskAway { .. } => write!(formatter, "put the cover away"),
             Self::ProtectPath(path) => write!(formatter, "make `{}` read-only", path.to_string_lossy()),
             Self::MakeDirectory(path) => write!(formatter, "make the directory `{}`", path.to_string_lossy()),
             Self::SetRootAttributes(change) => write!(formatter, "make the root {}", attributes(*change)),

@@ -244,6 +244,9 @@ fn inside_root(actions: &mut Vec<Action>, linux: &Linux, namespaces: &Namespaces
     for path in masked {
         actions.push(Action::MaskPath { slot: mounts::MASK, path: paths::plain(Path::new(path))? });
     }
+    if !masked.is_empty() {
+        actions.push(Action::PutMaskAway { slot: mounts::MASK });
+    }
     Ok(())
 }
 
