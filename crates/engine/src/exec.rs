@@ -117,13 +117,14 @@ pub fn exec(home: &Home, id: &ContainerId, request: &ExecRequest, streams: ExecS
     let process = process(home, &config, request, terminal)?;
     let linux = specification::linux_of_exec(&config, request.privileged)?;
     let cache = home.seccomp_cache();
+    let filter = if request.privileged { None } else { specification::default_filter(&config, &cache)? };
     let (stdio, remote) = stdio(streams)?;
     let exec = runtime::Exec {
         target: &identity,
         cgroup: &cgroup::Path::of_container(id.as_ref())?,
         process: &process,
         linux: &linux,
-        filter: None,
+        filter: filter.as_deref(),
         seccomp_cache: Some(&cache),
     };
     let running = runtime::exec(&exec, stdio)?;

@@ -39,7 +39,7 @@ pub fn info(home: &Home) -> Result<Value> {
         "OSType": "linux",
         "Architecture": kernel.machine().to_string_lossy(),
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": machine.totalram as u64 * u64::from(machine.mem_unit),
+        "MemTotal": machine.totalram * u64::from(machine.mem_unit),
         "Name": kernel.nodename().to_string_lossy(),
         "DockerRootDir": home.root().display().to_string(),
         "RunRoot": home.run().display().to_string(),

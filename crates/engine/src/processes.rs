@@ -210,7 +210,7 @@ struct Machine {
 impl Machine {
     fn observe() -> Self {
         let information = rustix::system::sysinfo();
-        let bytes = u64::from(information.totalram) * u64::from(information.mem_unit);
+        let bytes = information.totalram * u64::from(information.mem_unit);
         Self {
             tick: rustix::param::clock_ticks_per_second().max(1),
             uptime: information.uptime as f64,

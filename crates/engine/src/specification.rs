@@ -24,7 +24,7 @@ mod limits;
 mod mounts;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use failure::{Error, Result};
 use oci_spec::runtime::{
@@ -201,7 +201,7 @@ fn linux(config: &ContainerConfig, facts: &Facts) -> Result<Linux> {
     let paths = |list: &[&str]| if open { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() };
     linux.set_masked_paths(Some(paths(&MASKED_PATHS)));
     linux.set_readonly_paths(Some(paths(&READONLY_PATHS)));
-    linux.set_seccomp(seccomp_filter(config)?);
+    linux.set_seccomp(given_filter(config)?);
     Ok(linux)
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn linux_of_exec(config: &ContainerConfig, privileged: bool) -> Resul
     linux.set_namespaces(Some(namespaces.collect()));
     linux.set_uid_mappings(config.range.map(ids::first_id).map(mapping).transpose()?);
     linux.set_gid_mappings(config.range.map(ids::first_id).map(mapping).transpose()?);
-    linux.set_seccomp(if privileged { None } else { seccomp_filter(config)? });
+    linux.set_seccomp(if privileged { None } else { given_filter(config)? });
     Ok(linux)
 }
 
@@ -248,15 +248,22 @@ fn mapping(first: u32) -> Result<Vec<LinuxIdMapping>> {
     mapping.map(|mapping| vec![mapping]).map_err(|error| Error::internal("describe the user ids").with_source(error))
 }
 
-/// The filter that the configuration asks for.
-pub(crate) fn seccomp_filter(config: &ContainerConfig) -> Result<Option<LinuxSeccomp>> {
-    let capabilities = capability_set(config)?;
+/// The filter of a profile that the user gave.
+fn given_filter(config: &ContainerConfig) -> Result<Option<LinuxSeccomp>> {
     match &config.security.seccomp {
-        Seccomp::Unconfined => Ok(None),
-        Seccomp::Default if config.security.privileged => Ok(None),
-        Seccomp::Default => seccomp::docker_default().for_capabilities(capabilities).map(Some),
-        Seccomp::Profile(text) => seccomp::parse_docker_json(text.as_bytes())?.for_capabilities(capabilities).map(Some),
+        Seccomp::Unconfined | Seccomp::Default => Ok(None),
+        Seccomp::Profile(text) => {
+            seccomp::parse_docker_json(text.as_bytes())?.for_capabilities(capability_set(config)?).map(Some)
+        }
     }
+}
+
+/// The default filter's program, where it applies: found in the cache without describing the filter first.
+pub(crate) fn default_filter(config: &ContainerConfig, cache: &Path) -> Result<Option<Vec<seccomp::Instruction>>> {
+    if config.security.seccomp != Seccomp::Default || config.security.privileged {
+        return Ok(None);
+    }
+    seccomp::docker_default().compile(capability_set(config)?, Some(cache)).map(Some)
 }
 
 /// The namespaces: new ones, and the joined ones by their files in /proc. The host's are not mentioned.

@@ -158,14 +158,21 @@ pub(crate) struct Prepared {
 /// From the configuration to the plan. Makes nothing.
 pub(crate) fn prepare(home: &Home, config: &ContainerConfig) -> Result<Prepared> {
     let overlay = overlay(home, config, &home.container(&config.id))?;
-    let facts = facts(home, config, &overlay)?;
+    let plan = plan(home, config, &overlay)?;
+    let warnings = plan.warnings().to_vec();
+    Ok(Prepared { plan, overlay, warnings })
+}
+
+fn plan(home: &Home, config: &ContainerConfig, overlay: &Overlay) -> Result<Plan> {
+    let facts = facts(home, config, overlay)?;
     let spec = specification::specification(home, config, &facts)?;
     let cache = home.seccomp_cache();
+    let filter = specification::default_filter(config, &cache)?;
     let request = runtime::Request {
         id: &config.id,
         spec: &spec,
         cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
-        filter: None,
+        filter: filter.as_deref(),
         seccomp_cache: Some(&cache),
         init: config.init,
     };
@@ -176,23 +183,12 @@ pub(crate) fn prepare(home: &Home, config: &ContainerConfig) -> Result<Prepared>
             return Err(Error::conflict(format!("container `{id}`, whose namespaces are joined, has just ended")));
         }
     }
-    let warnings = plan.warnings().to_vec();
-    Ok(Prepared { plan, overlay, warnings })
+    Ok(plan)
 }
 
-/// The steps of starting a container that is not made yet.
+/// The steps of starting a container, in words.
 pub(crate) fn describe(home: &Home, config: &ContainerConfig, overlay: &Overlay) -> Result<String> {
-    let facts = facts(home, config, overlay)?;
-    let spec = specification::specification(home, config, &facts)?;
-    let request = runtime::Request {
-        id: &config.id,
-        spec: &spec,
-        cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
-        filter: None,
-        seccomp_cache: None,
-        init: config.init,
-    };
-    Ok(Plan::new(&request)?.to_string())
+    Ok(plan(home, config, overlay)?.to_string())
 }
 
 /// Who the container runs as, and whose namespaces it joins.

@@ -61,7 +61,7 @@ pub fn statistics(home: &Home, id: &ContainerId) -> Result<Sample> {
 
 fn machine_memory() -> u64 {
     let information = rustix::system::sysinfo();
-    u64::from(information.totalram) * u64::from(information.mem_unit)
+    information.totalram * u64::from(information.mem_unit)
 }
 
 /// Received and sent bytes of all devices but loopback: proc_pid_net(5), the first and the ninth number of a line.

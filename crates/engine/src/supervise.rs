@@ -47,8 +47,8 @@ pub(crate) fn monitor_process(
 }
 
 fn supervise(home: &Home, config: ContainerConfig, lock: Lock, stream: UnixStream, attach: Attach) -> Result<()> {
-    let running = match launch(home, &config, attach) {
-        Ok(running) => running,
+    let mut monitor = match begin(home, &config, &stream, attach) {
+        Ok(monitor) => monitor,
         Err(error) => {
             undo_launch(home, &config, lock, &error);
             monitor::protocol::send_failed(&stream, &error)?;
@@ -57,10 +57,8 @@ fn supervise(home: &Home, config: ContainerConfig, lock: Lock, stream: UnixStrea
         }
     };
     let after = Aftermath::of(&config);
-    let setup = setup(home, &config, running, stream, attach);
-    drop(config);
-    drop(lock);
-    let mut monitor = Monitor::new(setup)?;
+    // What is not needed at rest goes, and the lock is free.
+    drop((config, lock, stream));
     let exit = monitor.run()?;
     let words = after.settle(home, &exit);
     monitor.finish(&exit, words.is_some(), words.as_deref().unwrap_or_default());
@@ -70,10 +68,31 @@ fn supervise(home: &Home, config: ContainerConfig, lock: Lock, stream: UnixStrea
     Ok(())
 }
 
+/// The container runs, and its monitor is ready to serve.
+fn begin(home: &Home, config: &ContainerConfig, stream: &UnixStream, attach: Attach) -> Result<Monitor> {
+    let stream = stream.try_clone().context("keep the socket to the command")?;
+    let Launch { running, streams, alive } = launch(home, config, attach)?;
+    let monitor = Monitor::new(Setup {
+        run: home.container_run(&config.id),
+        log: config.log.clone(),
+        log_directory: state::log_directory(home, &config.id),
+        identity: running.identity,
+        pidfd: running.pidfd,
+        streams,
+        keep_stdin: config.process.open_stdin,
+        stdin_once: config.process.stdin_once,
+        first_client: Some(FirstClient { stream, wants: attach.wants() }),
+    });
+    drop(alive);
+    monitor
+}
+
 /// A launched container and the monitor's ends of its streams.
 struct Launch {
     running: Running,
     streams: Streams,
+    /// The sign of life, until the monitor gives its own.
+    alive: OwnedFd,
 }
 
 /// Steps 5 to 8 of [`crate::recover`].
@@ -86,6 +105,8 @@ fn launch(home: &Home, config: &ContainerConfig, attach: Attach) -> Result<Launc
     }
     let (stdio, pipes) = stdio(config, attach)?;
     let launched = runtime::launch(plan, &Root(overlay), stdio)?;
+    // Whoever looks from now on sees that the container has a monitor.
+    let alive = monitor::state::hold(&run)?;
     let (boot_id, now) = (state::boot_id()?, Timestamp::now());
     let identity = launched.identity();
     State::update(&home.container(&config.id), |state| state.set_running(identity, boot_id, now))?;
@@ -95,21 +116,7 @@ fn launch(home: &Home, config: &ContainerConfig, attach: Attach) -> Result<Launc
         (None, Some(pipes)) => pipes,
         (None, None) => return Err(Error::internal("the container's terminal is missing")),
     };
-    Ok(Launch { running, streams })
-}
-
-fn setup(home: &Home, config: &ContainerConfig, launch: Launch, stream: UnixStream, attach: Attach) -> Setup {
-    Setup {
-        run: home.container_run(&config.id),
-        log: config.log.clone(),
-        log_directory: state::log_directory(home, &config.id),
-        identity: launch.running.identity,
-        pidfd: launch.running.pidfd,
-        streams: launch.streams,
-        keep_stdin: config.process.open_stdin,
-        stdin_once: config.process.stdin_once,
-        first_client: Some(FirstClient { stream, wants: attach.wants() }),
-    }
+    Ok(Launch { running, streams, alive })
 }
 
 /// Makes `<run>/<id>`. One that is there was left by a killed monitor: what it marks is cleared first.
