@@ -193,11 +193,11 @@ fn a_sparse_bomb_stays_sparse_and_a_compressed_one_is_stopped() {
     let megabytes: u64 = String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().parse().unwrap();
     assert!(megabytes < 5, "{megabytes} MB");
 
-    shell(&format!("cd {root}; head -c 300M /dev/zero > zeros; tar -c zeros | gzip -1 > bomb.tar.gz; rm zeros"));
-    let limits = store::Limits { layer_bytes: 100 << 20, ..store::Limits::default() };
+    shell(&format!("cd {root}; head -c 80M /dev/zero > zeros; tar -c zeros | gzip -1 > bomb.tar.gz; rm zeros"));
+    let limits = store::Limits { layer_bytes: 20 << 20, ..store::Limits::default() };
     let other = store::Store::open(&scratch.path("other")).unwrap().with_limits(limits);
     let line = import(&other, &scratch.path("bomb.tar.gz")).unwrap_err().to_string();
-    assert!(line.contains("100 MB"), "{line}");
+    assert!(line.contains("20 MB"), "{line}");
     support::assert_nothing_left(&scratch.path("other"));
     let keep_free = store::Limits { keep_free: 1 << 60, ..store::Limits::default() };
     let full = store::Store::open(&scratch.path("other")).unwrap().with_limits(keep_free);
@@ -218,6 +218,5 @@ fn a_directory_of_100_000_entries_is_fast() {
     let tree = import_bytes(&scratch, &bytes).unwrap();
     let taken = start.elapsed();
     assert_eq!(fs::read_dir(tree.join("directory")).unwrap().count(), 100_000);
-    eprintln!("100,000 entries in {taken:?}");
     assert!(taken.as_secs() < 20, "{taken:?}");
 }

@@ -7,7 +7,7 @@
 //! 386 4 x {offset[12], length[12]}, 482 more, 483 real size[12]   (GNU, sparse files of type `S`)
 //! ```
 
-use super::{Fault, Time};
+use super::{Fault, Segment, Time};
 
 pub(super) const BLOCK: usize = 512;
 
@@ -59,8 +59,6 @@ impl<'a> Header<'a> {
 
     pub(super) fn kind(&self) -> Result<Type, Fault> {
         Ok(match self.0[156] {
-            // Before POSIX, a directory was a file whose name ends with a slash.
-            0 | b'0' | b'7' if self.has_directory_name() => Type::Directory,
             0 | b'0' | b'7' => Type::File,
             b'1' => Type::HardLink,
             b'2' => Type::Symlink,
@@ -76,10 +74,6 @@ impl<'a> Header<'a> {
             b'V' => Type::VolumeLabel,
             other => return Err(Fault::new(format!("entry type `{}` is not supported", other.escape_ascii()))),
         })
-    }
-
-    fn has_directory_name(&self) -> bool {
-        until_zero(self.field(0, 100)).ends_with(b"/")
     }
 
     fn is_gnu(&self) -> bool {
@@ -133,18 +127,18 @@ impl<'a> Header<'a> {
     }
 
     /// Sparse map in the header itself: four (offset, length), whether more blocks of them follow, the real size.
-    pub(super) fn gnu_sparse(&self) -> Result<(Vec<(u64, u64)>, bool, u64), Fault> {
+    pub(super) fn gnu_sparse(&self) -> Result<(Vec<Segment>, bool, u64), Fault> {
         let segments = sparse_pairs(self.field(386, 96))?;
         Ok((segments, self.0[482] != 0, unsigned(self.field(483, 12))?))
     }
 }
 
 /// A block that continues a GNU sparse map: 21 (offset, length), and whether another block follows.
-pub(super) fn sparse_continuation(block: &[u8; BLOCK]) -> Result<(Vec<(u64, u64)>, bool), Fault> {
+pub(super) fn sparse_continuation(block: &[u8; BLOCK]) -> Result<(Vec<Segment>, bool), Fault> {
     Ok((sparse_pairs(&block[..504])?, block[504] != 0))
 }
 
-fn sparse_pairs(fields: &[u8]) -> Result<Vec<(u64, u64)>, Fault> {
+fn sparse_pairs(fields: &[u8]) -> Result<Vec<Segment>, Fault> {
     let mut pairs = Vec::new();
     for pair in fields.chunks_exact(24) {
         if pair[0] == 0 || pair[12] == 0 {

@@ -77,13 +77,16 @@ pub(crate) enum EntryKind {
     BlockDevice(u32, u32),
 }
 
+/// A range of a file: offset and length.
+pub(crate) type Segment = (u64, u64);
+
 /// Where an entry's bytes are in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// All of them follow each other.
     Whole,
     /// Only these ranges (offset, length) have data, in this order; between them are holes.
-    Sparse(Vec<(u64, u64)>),
+    Sparse(Vec<Segment>),
 }
 
 /// An entry of the archive.
@@ -242,6 +245,8 @@ impl<T: Tape> Archive<T> {
 
     fn entry(&mut self, kind: Type, header: &Header<'_>, extension: Extension) -> io::Result<Entry> {
         let path = extension.path.unwrap_or_else(|| header.path());
+        // Before POSIX, a directory was a file whose name (the whole of it) ends with a slash.
+        let kind = if kind == Type::File && path.ends_with(b"/") { Type::Directory } else { kind };
         let in_entry = |fault: Fault, path: &[u8]| Fault::new(format!("entry `{}`: {fault}", path.escape_ascii()));
         let stored = match extension.size {
             Some(size) => size,
@@ -305,7 +310,7 @@ impl<T: Tape> Archive<T> {
     }
 
     /// The map of a file of type `S`: in the header, and in blocks between it and the data.
-    fn gnu_map(&mut self, header: &Header<'_>) -> io::Result<(Vec<(u64, u64)>, u64)> {
+    fn gnu_map(&mut self, header: &Header<'_>) -> io::Result<(Vec<Segment>, u64)> {
         let (mut segments, mut more, real_size) = header.gnu_sparse()?;
         while more {
             let mut block = [0; BLOCK];
@@ -321,7 +326,7 @@ impl<T: Tape> Archive<T> {
     }
 
     /// The map of a POSIX archive: from the extended header, or (version 1.0) in front of the data.
-    fn pax_map(&mut self, sparse: pax::Sparse) -> io::Result<Vec<(u64, u64)>> {
+    fn pax_map(&mut self, sparse: pax::Sparse) -> io::Result<Vec<Segment>> {
         let numbers = match (sparse.major.unwrap_or(0), sparse.minor.unwrap_or(0)) {
             (0, 0 | 1) => sparse.numbers,
             (1, 0) => self.leading_map()?,
@@ -479,7 +484,7 @@ fn owner(id: Result<u64, Fault>) -> Result<u32, Fault> {
 }
 
 /// Segments in order, within the file, and together as long as what is stored.
-fn check_map(segments: &[(u64, u64)], stored: u64, real_size: u64) -> Result<(), Fault> {
+fn check_map(segments: &[Segment], stored: u64, real_size: u64) -> Result<(), Fault> {
     let (mut end, mut sum) = (0_u64, 0_u64);
     for (offset, length) in segments {
         if *offset < end {
@@ -509,3 +514,6 @@ fn damaged_map() -> Fault {
 fn truncated() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, Fault::new("the archive is truncated"))
 }
+
+#[cfg(test)]
+mod tests;
