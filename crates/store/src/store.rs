@@ -35,7 +35,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { layer_bytes: 64 << 30, layer_entries: 4 << 20, keep_free: 256 << 20 }
+        Self { layer_bytes: 64 << 30, layer_entries: 4 << 20, keep_free: 64 << 20 }
     }
 }
 
@@ -128,6 +128,8 @@ impl Store {
     /// Makes the layout's directories and, last, the file that marks it complete. Two commands may do so at once.
     fn make_tree(&self) -> Result<()> {
         let failed = || format!("make the store `{}`", self.root.display());
+        // An image's setuid programs and device nodes lie below: nobody else may reach them.
+        rustix::fs::fchmod(&self.directory, Mode::RWXU).with_context(failed)?;
         for name in ["blobs", "blobs/sha256", "layers", "leases"] {
             match mkdirat(&self.directory, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
