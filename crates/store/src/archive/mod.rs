@@ -174,10 +174,17 @@ impl<T: Tape> Archive<T> {
         for count in 0..=MOST_EXTENSIONS {
             let mut block = [0; BLOCK];
             let extended = count > 0;
-            if self.ended || !self.read_block(&mut block, !extended)? {
+            let first = self.position == 0;
+            let no_archive = |error: io::Error| match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData if first => {
+                    Fault::new("it is not a tar archive").into()
+                }
+                _ => error,
+            };
+            if self.ended || !self.read_block(&mut block, !extended).map_err(no_archive)? {
                 return Ok(None);
             }
-            let Some(header) = Header::parse(&block)? else {
+            let Some(header) = Header::parse(&block).map_err(|fault| no_archive(fault.into()))? else {
                 if extended {
                     return Err(Fault::new("the archive ends after an extended header").into());
                 }
