@@ -2,7 +2,8 @@
 
 use super::creation::Streams;
 use crate::exit::{self, Outcome};
-use crate::{output, terminal};
+use crate::output;
+use crate::terminal::{self, Raw};
 use engine::client::{Attachment, Exited, Outcome as Relayed};
 use engine::keys::DetachKeys;
 use engine::stdio::{Local, Signals};
@@ -48,8 +49,9 @@ impl Session {
     /// Relays until the end; the exit code is the container's.
     pub(super) fn relay(self, home: &Home, id: &ContainerId, attachment: Attachment) -> Outcome {
         let (input, output, errors) = (stdin(), stdout(), stderr());
-        let shown = self.terminal && terminal::on_stdin() && self.streams.stdin;
-        let raw = if shown { Some(terminal::Raw::enter()?) } else { None };
+        // Not before the start: the engine may execute this program afresh, and that must find the terminal as it was.
+        let shown = self.terminal && self.streams.stdin && terminal::on_stdin();
+        let raw = if shown { Some(Raw::enter()?) } else { None };
         let proxy = self.proxy;
         let mut on_signal = |number: i32| {
             if proxy {

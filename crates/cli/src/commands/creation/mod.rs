@@ -63,8 +63,15 @@ impl Creation {
     /// The request for an image and a command.
     ///
     /// # Errors
-    /// Files that cannot be read; values that exclude each other.
-    pub(super) fn request(self, mut words: Vec<String>) -> Outcome<Request> {
+    /// Files that cannot be read; values that exclude each other: all of them are mistakes in the flags.
+    pub(super) fn request(self, words: Vec<String>) -> Outcome<Request> {
+        self.apply(words).map_err(|stop| match stop {
+            Stop::Failed(error) => Stop::Usage(error.to_string()),
+            other => other,
+        })
+    }
+
+    fn apply(self, mut words: Vec<String>) -> Outcome<Request> {
         let mut request = Request { image: words.remove(0), command: words, ..Request::default() };
         if request.image.is_empty() {
             return Err(Stop::Usage("invalid reference format: the name of the image is empty".into()));
