@@ -72,7 +72,9 @@ fn split_layout(text: &str) -> (&str, Option<&str>) {
 /// Standard input, unless somebody would have to type the archive.
 pub(super) fn standard_input(command: &str) -> Outcome<Input> {
     if terminal::on_stdin() {
-        return Err(Stop::Arguments(format!("requested {command} from stdin, but stdin is empty")));
+        return Err(Stop::Arguments(format!(
+            "requested {command} from stdin, but stdin is empty: give a file, or redirect one"
+        )));
     }
     let file = std::io::stdin().as_fd().try_clone_to_owned().context("open standard input")?;
     Ok(Input::Open(File::from(file), "standard input".into()))

@@ -5,6 +5,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal as _, stderr};
 
 const RUNNING: &str = "{prefix}: {msg:<14} [{bar:30}] {bytes}/{total_bytes}";
+const LOADING: &str = "Loading layer";
 const ENDED: &str = "{prefix}: {msg}";
 
 /// What to tell about an image that comes in.
@@ -27,9 +28,9 @@ impl Bars {
         let at = match self.bars.iter().position(|(known, _)| *known == digest) {
             Some(at) => at,
             None => {
-                let bar = self.all.add(ProgressBar::new(0));
-                let digits = digest.rsplit(':').next().unwrap_or_default();
-                bar.set_prefix(digits.chars().take(12).collect::<String>());
+                let digits: String = digest.rsplit(':').next().unwrap_or_default().chars().take(12).collect();
+                let bar = ProgressBar::new(0).with_style(style(RUNNING)).with_prefix(digits).with_message(LOADING);
+                let bar = self.all.add(bar);
                 self.bars.push((digest, bar));
                 self.bars.len() - 1
             }
@@ -46,10 +47,7 @@ impl Bars {
 
 impl Progress for Bars {
     fn begin(&mut self, layer: &Digest, total: u64) {
-        let bar = self.of(layer);
-        bar.set_style(style(RUNNING));
-        bar.set_message("Loading layer");
-        bar.set_length(total);
+        self.of(layer).set_length(total);
     }
 
     fn advance(&mut self, layer: &Digest, done: u64) {
