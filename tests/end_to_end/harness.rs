@@ -19,9 +19,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The name under which [`Skep::with_image`] loads the busybox image.
 pub(crate) const IMAGE: &str = "busybox";
+
+/// No command of a test takes this long, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One private skep.
 pub(crate) struct Skep {
@@ -122,7 +126,7 @@ impl Skep {
         let input = input.to_vec();
         // The reader may stop early, which is its right: a broken pipe is no failure of the test.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let output = child.wait_with_output().unwrap();
+        let output = wait(child);
         writer.join().unwrap();
         self.note(Output::new(shown, output))
     }
@@ -135,7 +139,8 @@ impl Skep {
     /// Runs a prepared command to its end.
     pub(crate) fn finish(&self, mut command: Command) -> Output {
         let shown = format!("{command:?}");
-        self.note(Output::new(shown, command.output().unwrap()))
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.note(Output::new(shown, wait(child)))
     }
 
     /// A container that sleeps, started; its id.
@@ -236,6 +241,21 @@ impl Output {
         }
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
     }
+}
+
+/// Waits for a command, but not for ever: one that hangs is killed, and its test fails with code -9.
+fn wait(child: Child) -> std::process::Output {
+    let pid = rustix::process::Pid::from_child(&child);
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(done);
+    watch.join().unwrap();
+    output
 }
 
 /// The program under test.

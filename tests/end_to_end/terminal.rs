@@ -95,8 +95,8 @@ fn control_keys_are_for_the_program() {
     let steps = serde_json::json!([["expect", "ready"], ["send", "\u{3}"], ["expect", "interrupted"], ["end"]]);
     let shown = on_terminal(&skep, steps, &["run", "--rm", "-it", IMAGE, "sh", "-c", script]);
     assert!(shown.ends_with("code 9\n"), "{shown}");
-    let steps = serde_json::json!([["send", "honey\n\u{4}"], ["expect", "1"], ["end"]]);
-    on_terminal(&skep, steps, &["run", "--rm", "-it", IMAGE, "wc", "-l"]);
+    let steps = serde_json::json!([["expect", "ready"], ["send", "honey\n\u{4}"], ["expect", "1"], ["end"]]);
+    on_terminal(&skep, steps, &["run", "--rm", "-it", IMAGE, "sh", "-c", "echo ready; wc -l"]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn exec_on_a_terminal() {
 fn a_terminal_needs_a_terminal() {
     let skep = Skep::with_image();
     let output = skep.run(["run", "--rm", "-it", IMAGE, "true"]);
-    output.assert_one_line_error(125, &["terminal"]);
+    output.assert_one_line_error(125, &["TTY"]);
     // -t alone gives the program a terminal, though the caller has none.
     assert!(skep.ok(["run", "--rm", "-t", IMAGE, "tty"]).starts_with("/dev/pts/0"));
 }
