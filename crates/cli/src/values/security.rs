@@ -4,6 +4,7 @@
 use super::switch;
 use engine::request::Seccomp;
 use failure::{Context as _, Error, Result};
+use serde_json::Value;
 
 /// All `--security-opt` together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,8 +49,13 @@ pub(crate) fn options(texts: &[String]) -> Result<Security> {
 fn profile(path: &str) -> Result<String> {
     let failed = || format!("opening seccomp profile (`{path}`) failed");
     let bytes = std::fs::read(path).with_context(failed)?;
-    let text = String::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with('{'));
-    text.ok_or_else(|| Error::invalid(format!("seccomp profile `{path}` is not a JSON object")))
+    let wrong = |reason: String| Error::invalid(format!("seccomp profile `{path}` is no profile: {reason}"));
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".into()))?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    if value.get("defaultAction").is_none() {
+        return Err(wrong("it has no `defaultAction`".into()));
+    }
+    Ok(text)
 }
 
 fn invalid(text: &str) -> Error {
