@@ -34,10 +34,11 @@ struct Child<'a> {
 }
 
 impl Child<'_> {
-    /// Away with what the caller had set for itself. Until exec nobody may look into this process: it is still the
-    /// engine's image.
+    /// Away with what the caller had set for itself, its keys too. Until exec nobody may look into this process: it is
+    /// still the engine's image.
     fn prepare(&self) -> Result<()> {
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        sys::keyring::leave_session_keyring()?;
         signal::reset_actions();
         signal::set_mask(Set::EMPTY)?;
         rustix::process::umask(Mode::from_raw_mode(0o022));

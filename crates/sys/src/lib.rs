@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod descriptors;
 pub mod idmap;
+pub mod keyring;
 pub mod lock;
 pub mod memory;
 pub mod mount;
