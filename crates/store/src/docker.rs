@@ -19,6 +19,8 @@ use crate::{ChainId, Digest, ImageId, Layer, Loaded, Name, Progress, Reference, 
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// The most images that one archive may have.
 const MOST_IMAGES: usize = 1000;
+/// The most names that one archive may give: each is read again by every later command.
+const MOST_NAMES: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -46,6 +48,9 @@ pub(crate) fn load(
     let raw: Vec<RawImage> = parse(&bytes, MANIFEST)?;
     if raw.is_empty() || raw.len() > MOST_IMAGES {
         return Err(Error::invalid(format!("{} has no images, or more than {MOST_IMAGES}", contents.name())));
+    }
+    if raw.iter().flat_map(|image| &image.repo_tags).map(Vec::len).sum::<usize>() > MOST_NAMES {
+        return Err(Error::invalid(format!("{} gives more than {MOST_NAMES} names", contents.name())));
     }
     let images = raw.into_iter().map(|image| describe(staging, contents, image)).collect::<Result<Vec<_>>>()?;
     let layers: Vec<IncomingLayer> = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();

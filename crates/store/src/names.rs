@@ -9,11 +9,12 @@
 //! other tools wrote are kept as they are. The file is replaced by rename under the store's exclusive lock, and read
 //! without any: a reader sees the state before or after.
 
-use failure::{Context, Error, Result};
+use failure::{Context, Error, Kind, Result};
 use rustix::fs::{Mode, OFlags, openat};
 use serde_json::{Map, Value, json};
 
 use crate::blobs::read_bounded;
+use crate::config::LARGEST_DOCUMENT;
 use crate::documents::{OCI_MANIFEST, parse};
 use crate::{Digest, Lock, Reference, Store};
 
@@ -186,15 +187,31 @@ impl Store {
     /// Replaces index.json, durably.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or would become larger than what is ever read again.
     pub fn write_names(&self, names: &Names, _exclusive: &Lock) -> Result<()> {
-        self.replace_file("index.json", &names.to_bytes())
+        self.replace_file("index.json", &readable(names.to_bytes())?)
     }
+}
+
+/// An index that outgrew its limit would lock everybody out of all images, and out of removing the names that did it.
+fn readable(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if bytes.len() as u64 > LARGEST_DOCUMENT {
+        let reason = "the store has too many image names; remove some with `skep rmi`";
+        return Err(Error::new(Kind::Unavailable, reason));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_that_could_not_be_read_is_not_written() {
+        let most = usize::try_from(LARGEST_DOCUMENT).unwrap();
+        assert!(readable(vec![b' '; most]).is_ok());
+        assert!(readable(vec![b' '; most + 1]).unwrap_err().to_string().contains("skep rmi"));
+    }
 
     fn reference(text: &str) -> Option<Reference> {
         Some(Reference::parse(text).unwrap())

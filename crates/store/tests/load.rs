@@ -277,3 +277,23 @@ fn an_image_of_120_layers_loads() {
     assert_eq!(image.layers.len(), 120);
     assert!(image.layers.iter().enumerate().all(|(n, layer)| store.layer_tree(layer).join(format!("f{n}")).exists()));
 }
+
+#[test]
+fn an_archive_gives_a_bounded_number_of_names() {
+    let scratch = Scratch::new("names");
+    let store = scratch.store();
+    let config = br#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let archive = |count: usize| {
+        let tags: Vec<String> = (0..count).map(|number| format!("\"x:{number}\"")).collect();
+        let manifest = format!(r#"[{{"Config":"c.json","RepoTags":[{}],"Layers":[]}}]"#, tags.join(","));
+        let path = scratch.path("names.tar");
+        let mut tar = Tar::new();
+        fs::write(&path, tar.file("c.json", config).file("manifest.json", manifest.as_bytes()).end()).unwrap();
+        path
+    };
+    let message = load_file(&store, &archive(1001)).unwrap_err().to_string();
+    assert!(message.contains("more than 1000 names"), "{message}");
+    assert!(store.names().unwrap().entries().is_empty());
+    load_file(&store, &archive(1000)).unwrap();
+    assert_eq!(store.names().unwrap().entries().len(), 1000);
+}
