@@ -2,6 +2,7 @@
 
 use crate::harness::{Archive, IMAGE, Layer, Skep, busybox_archive, busybox_layer, entries, have, sh};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tar::EntryType;
 
@@ -367,16 +368,17 @@ fn users_beyond_all_bounds_are_refused() {
 fn keys_of_the_callers_session_stay_outside() {
     let skep = Skep::new();
     // Perl is on every Debian, and calls by number: keyctl is 250, add_key is 248.
-    let search = "print syscall(250, 10, -3, 'user', 'skep-secret', 0) < 0 ? 'none' : 'found'";
-    let script = format!(
-        "syscall(250, 1, 0) > 0 and syscall(248, 'user', 'skep-secret', 'honey', 5, -3) > 0 or die 'no keys'; {search};
-         $| = 1; print ' '; system($ENV{{SKEP}}, 'run', '--rm', @ARGV, 'host:', 'perl', '-e', q({search}));"
-    );
+    let search = "my ($kind, $name) = (q(user), q(skep-secret)); \
+                  print syscall(250, 10, -3, $kind, $name, 0) < 0 ? q(none) : q(found);";
+    let script = "my ($kind, $name, $text, $search) = (q(user), q(skep-secret), q(honey), shift); \
+                  syscall(250, 1, 0) > 0 and syscall(248, $kind, $name, $text, 5, -3) > 0 or die q(no keys); $| = 1; \
+                  eval $search; system($ENV{SKEP}, qw(run --rm), @ARGV, qw(host: perl -e), $search);";
     for options in [&["--security-opt", "seccomp=unconfined"][..], &["--privileged"]] {
         let mut command = std::process::Command::new("perl");
-        command.args(["-e", &script]).args(options);
+        command.args(["-e", script, search]).args(options);
         skep.environment(&mut command);
-        assert_eq!(skep.finish(command).stdout, "found none", "{options:?}");
+        let output = skep.finish(command);
+        assert_eq!(output.stdout, "foundnone", "{options:?} {output:#?}");
     }
 }
 
@@ -386,7 +388,8 @@ fn the_callers_mask_neither_opens_nor_closes_anything() {
     for mask in ["077", "000"] {
         let mut command = std::process::Command::new("sh");
         let run = "umask \"$0\"; exec \"$SKEP\" run --rm -u bee -v \"data$0:/data\" busybox sh -c \"$1\"";
-        let script = "umask; cat /etc/hosts /etc/resolv.conf /etc/hostname > /dev/null && ls /data && stat -c %a /data /";
+        let script =
+            "umask; cat /etc/hosts /etc/resolv.conf /etc/hostname > /dev/null && ls /data && stat -c %a /data /";
         command.args(["-c", run, mask, script]);
         skep.environment(&mut command);
         let output = skep.finish(command);

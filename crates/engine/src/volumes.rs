@@ -132,8 +132,11 @@ fn make(home: &Home, name: &str) -> Result<bool> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno).with_context(failed),
     }
-    match rfs::mkdir(volume.join("_data"), Mode::from_raw_mode(0o755)) {
-        Ok(()) => Ok(true),
+    let data = volume.join("_data");
+    let mode = Mode::from_raw_mode(0o755);
+    match rfs::mkdir(&data, mode) {
+        // All users of the container may look into it, whatever mask the caller has.
+        Ok(()) => rfs::chmod(&data, mode).map(|()| true).with_context(failed),
         Err(Errno::EXIST) => Ok(false),
         Err(errno) => Err(errno).with_context(failed),
     }
@@ -146,14 +149,14 @@ fn is_empty(directory: &Path) -> bool {
 /// Copies what the image has at the target into the empty volume, and gives the volume the target's owner and mode.
 fn copy_up(view: &OwnedFd, target: &str, directory: &Path) -> Result<()> {
     let failed = || format!("fill the volume at `{target}` from the image");
-    let found = rfs::openat2(
-        view,
-        target.trim_start_matches('/'),
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    );
-    let found = match found {
+    let open = || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        rfs::openat2(view, target.trim_start_matches('/'), flags, Mode::empty(), resolve)
+    };
+    // A rename anywhere on the machine may make the kernel give up on a link with `..` in it.
+    let found = std::iter::repeat_with(open).find(|found| !matches!(found, Err(Errno::AGAIN | Errno::INTR)));
+    let found = match found.unwrap_or(Err(Errno::AGAIN)) {
         Ok(found) => found,
         // Nothing there, or a file: the volume stays empty.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),

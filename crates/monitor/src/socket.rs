@@ -19,6 +19,7 @@ const LONGEST: usize = 107;
 /// Makes the socket; one that a dead monitor left is replaced.
 pub(crate) fn listen(run: &Path) -> Result<UnixListener> {
     let (path, _directory) = address(run)?;
+    let failed = || format!("make socket `{}`", run.join(NAME).display());
     let listener = match UnixListener::bind(&path) {
         Err(error) if error.raw_os_error() == Some(Errno::ADDRINUSE.raw_os_error()) => {
             remove(run);
@@ -26,7 +27,10 @@ pub(crate) fn listen(run: &Path) -> Result<UnixListener> {
         }
         other => other,
     };
-    listener.with_context(|| format!("make socket `{}`", run.join(NAME).display()))
+    let listener = listener.with_context(failed)?;
+    // Its directory is closed to others already.
+    rustix::fs::chmod(&path, Mode::RUSR | Mode::WUSR).with_context(failed)?;
+    Ok(listener)
 }
 
 /// Connects to the monitor; `None` if there is none.
@@ -61,6 +65,8 @@ fn address(run: &Path) -> Result<(PathBuf, Option<OwnedFd>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -70,6 +76,7 @@ mod tests {
         std::fs::create_dir_all(&run).unwrap();
         assert!(connect(&run).unwrap().is_none());
         let listener = listen(&run).unwrap();
+        assert_eq!(std::fs::metadata(run.join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(connect(&run).unwrap().is_some());
         drop(listener);
         assert!(connect(&run).unwrap().is_none());

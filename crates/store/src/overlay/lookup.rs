@@ -115,13 +115,23 @@ fn is_opaque(root: BorrowedFd<'_>, directory: &Path) -> rustix::io::Result<bool>
 /// Opens a path of a layer in which no component but the last may be a link, and that one is not followed.
 fn open_plain(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(root, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve)
+    open_below(root, path, flags | OFlags::NOFOLLOW, resolve)
+}
+
+/// A rename or a mount anywhere on the machine may make the kernel give up on a path with `..` in it.
+fn open_below(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    loop {
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
 }
 
 fn read_mounted(overlay: &Overlay, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let merged = overlay.mount_for_reading()?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(&merged, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+    match open_below(merged.as_fd(), path, OFlags::PATH, resolve) {
         Ok(file) => read(&file, path, limit),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         Err(errno) => Err(errno).with_context(|| format!("open `/{}`", path.display())),
