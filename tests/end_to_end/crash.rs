@@ -34,7 +34,8 @@ fn assert_listed_and_removable(skep: &Skep, what: &str) {
     for line in listed.stdout.lines() {
         let (id, _) = line.split_once(' ').unwrap();
         let inspected = skep.run(["inspect", id]);
-        assert_eq!(inspected.code, 0, "{what}: {inspected:#?}");
+        // One with `--rm` may have gone by itself since.
+        assert!(inspected.code == 0 || inspected.stderr.contains("no such"), "{what}: {inspected:#?}");
         let removed = skep.run(["rm", "-f", id]);
         assert_eq!(removed.code, 0, "{what}: {removed:#?}");
     }
@@ -90,7 +91,8 @@ fn the_monitor_of_a_running_container() {
         let monitor: i32 = process_status(pid, "PPid").parse().unwrap();
         std::thread::sleep(moment(Duration::from_millis(5)));
         kill(monitor);
-        let alive = || std::fs::exists(format!("/proc/{pid}")).unwrap();
+        // Its parent is dead, so a dead process may stay a zombie for as long as the machine's init is slow.
+        let alive = || state_of(pid).is_some_and(|state| state != "Z");
         retry(|| {
             let status = skep.inspect(&id, "{{.State.Status}}");
             // Told truthfully: it is said to run exactly as long as its process is there.
@@ -145,9 +147,13 @@ fn a_load() {
         assert_eq!(again.code, 0, "{what}: {again:#?}");
         assert_eq!(skep.ok(["run", "--rm", IMAGE, "echo", "whole"]), "whole", "{what}");
         skep.ok(["rmi", IMAGE]);
-        for directory in ["layers", "blobs/sha256", "leases"] {
-            assert_eq!(entries(&skep.root().join(directory)), Vec::<String>::new(), "{what}: {directory}");
-        }
+        // Workers of the killed command may have lived a moment longer, so that its leavings were not free yet.
+        retry(|| {
+            skep.ok(["load", "-q", "-i", archive.to_str().unwrap()]);
+            skep.ok(["rmi", IMAGE]);
+            let left = ["layers", "blobs/sha256", "leases"].map(|name| entries(&skep.root().join(name)));
+            if left.iter().all(Vec::is_empty) { Ok(()) } else { Err(format!("{what}: {left:?}")) }
+        });
     }
 }
 
@@ -178,6 +184,15 @@ fn kill(pid: i32) {
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
+    field_of(pid, 1)?.parse().ok()
+}
+
+fn state_of(pid: i32) -> Option<String> {
+    field_of(pid, 0)
+}
+
+/// A field of `/proc/<pid>/stat`, counted from the one behind the name.
+fn field_of(pid: i32, number: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(number).map(str::to_owned)
 }
