@@ -232,7 +232,8 @@ fn shared_namespaces() {
     let skep = Skep::with_image();
     skep.sleeper(&["--name", "first"]);
     let seen = run(&skep, &["--pid", "container:first"], "ps -o pid,args");
-    assert!(seen.contains("sleep 1000"), "{seen}");
+    assert!(seen.contains("1 sleep 1000"), "the other's first process: {seen}");
+    assert!(seen.lines().count() <= 4 && !seen.contains("end_to_end"), "only what is in there: {seen}");
     let ipc = skep.ok(["exec", "first", "readlink", "/proc/self/ns/ipc"]);
     assert_eq!(run(&skep, &["--ipc", "container:first"], "readlink /proc/self/ns/ipc"), ipc);
     for (flag, name) in [("--pid", "pid"), ("--ipc", "ipc"), ("--uts", "uts"), ("--userns", "user")] {

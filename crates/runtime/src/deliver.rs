@@ -6,13 +6,17 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use failure::{Context as _, Error, Result};
+use init::channel::{self, Message};
 use init::step::Missing;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::process::DumpableBehavior;
 use sys::mount::Attributes;
+use sys::process::Clone;
 
 use crate::cgroup::Cgroup;
+use crate::launch::{end, pair};
 use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS, Node};
 use crate::{Mapping, RootFilesystem};
 
@@ -22,7 +26,40 @@ pub(crate) fn foreign(actions: &[Action]) -> Result<Vec<OwnedFd>> {
         Action::Receive { delivery: Delivery::Foreign(file_system), .. } => Some(file_system),
         _ => None,
     });
-    wanted.map(make_file_system).collect()
+    wanted
+        .map(|wanted| if &*wanted.kind == c"proc" { make_from_inside(wanted) } else { make_file_system(wanted) })
+        .collect()
+}
+
+/// proc shows the pid namespace of whoever makes it. A visitor keeps his own; a child of his is born in the visited one.
+fn make_from_inside(file_system: &FileSystem) -> Result<OwnedFd> {
+    let failed = || format!("cannot make a file system of type {}", file_system.kind.to_string_lossy());
+    let (ours, theirs) = pair()?;
+    match sys::process::clone(0, None).context("cannot make a process in the joined namespaces")? {
+        Clone::Child => {
+            drop(ours);
+            let told = match not_looked_into().and_then(|()| make(file_system)) {
+                Ok(mount) => channel::send(&theirs, Message::Mount, Some(mount.as_fd())),
+                Err(errno) => channel::send(&theirs, Message::Failed { step: 0, errno: errno.raw_os_error() }, None),
+            };
+            sys::process::exit(i32::from(told.is_err()))
+        }
+        Clone::Parent { pidfd, .. } => {
+            drop(theirs);
+            let answer = channel::receive(&ours);
+            end(&pidfd);
+            match answer.with_context(failed)? {
+                Some((Message::Mount, Some(mount))) => Ok(mount),
+                Some((Message::Failed { errno, .. }, _)) => Err(Errno::from_raw_os_error(errno)).with_context(failed),
+                _ => Err(Error::internal("the helper in the joined namespaces ended too early")),
+            }
+        }
+    }
+}
+
+/// Those who live in the joined namespaces see the helper, which is the engine's image.
+fn not_looked_into() -> rustix::io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// What is needed to make them.
@@ -138,20 +175,22 @@ fn report_idmap(bind: &Bind, errno: Errno) -> Error {
 }
 
 fn make_file_system(file_system: &FileSystem) -> Result<OwnedFd> {
-    let made = || {
-        let context = rustix::mount::fsopen(&*file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-        for (name, value) in file_system.options() {
-            if value.is_empty() {
-                rustix::mount::fsconfig_set_flag(&context, name)?;
-            } else {
-                rustix::mount::fsconfig_set_string(&context, name, value)?;
-            }
+    make(file_system)
+        .with_context(|| format!("cannot make a file system of type {}", file_system.kind.to_string_lossy()))
+}
+
+fn make(file_system: &FileSystem) -> rustix::io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(&*file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (name, value) in file_system.options() {
+        if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(&context, name)?;
+        } else {
+            rustix::mount::fsconfig_set_string(&context, name, value)?;
         }
-        rustix::mount::fsconfig_create(&context)?;
-        let attributes = MountAttrFlags::from_bits_retain(file_system.attributes);
-        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-    };
-    made().with_context(|| format!("cannot make a file system of type {}", file_system.kind.to_string_lossy()))
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::from_bits_retain(file_system.attributes);
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 fn fill_devices(mount: &OwnedFd, devices: &Devices) -> Result<()> {
