@@ -273,6 +273,21 @@ fn a_full_disk_is_said_and_leaves_nothing() {
 }
 
 #[test]
+fn a_container_that_fills_the_disk_ends_as_it_ended() {
+    let skep = Skep::new();
+    fs::create_dir_all(skep.root()).unwrap();
+    let script = "set -e; mount -t tmpfs -o size=200m none $SKEP_ROOT; $SKEP load -q -i $0 > $SKEP_ROOT/load; \
+                  id=$($SKEP run -d busybox sh -c 'cat /dev/zero > /all; sleep 100') 2>&1; \
+                  until [ \"$(df --output=avail $SKEP_ROOT | tail -1)\" -eq 0 ]; do sleep 0.1; done; \
+                  $SKEP kill $id > /dev/null; $SKEP wait $id; $SKEP inspect -f '{{.State.Status}} {{.State.ExitCode}}' $id; \
+                  $SKEP rm $id > /dev/null; $SKEP run --rm busybox echo room";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, busybox_archive().to_str().unwrap()]);
+    skep.environment(&mut command);
+    assert_eq!(skep.finish(command).stdout, "137\nexited 137\nroom\n");
+}
+
+#[test]
 fn images_whose_standard_directories_are_links_to_the_host() {
     let skep = Skep::new();
     let victim = Victim::new(&skep);

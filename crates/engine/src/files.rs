@@ -25,6 +25,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     temporary.add_extension("new");
     write(&temporary, bytes, 0o600)
         .and_then(|_| std::fs::rename(&temporary, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
         .with_context(|| format!("replace `{}`", path.display()))
 }
 

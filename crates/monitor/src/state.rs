@@ -13,6 +13,8 @@
 //!                        +---- start failed: `error` says why                 start --+
 //! ```
 //!
+//! On a full disk it is written in its own place instead: the end of a container must be known even if that filled it.
+//!
 //! Reading takes no lock. A change is read-modify-write under flock(2) of `containers/<id>/`, held for microseconds;
 //! lock order: `containers/<id>/lock` (the engine's), then this one.
 //!
@@ -25,7 +27,7 @@ use std::path::Path;
 use failure::{Context, Error, Kind, Result};
 use jiff::Timestamp;
 use runtime::ProcessIdentity;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -180,13 +182,11 @@ impl State {
     fn replace(&self, directory: BorrowedFd<'_>, container: &Path) -> Result<()> {
         let context = || format!("write `{}`", container.join(NAME).display());
         let bytes = serde_json::to_vec(self).map_err(|error| Error::internal(context()).with_source(error))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(directory, NEW_NAME, flags, Mode::RUSR | Mode::WUSR).with_context(context)?;
-        let written = write_whole(file.as_fd(), &bytes).and_then(|()| renameat(directory, NEW_NAME, directory, NAME));
-        if written.is_err() {
-            let _ = unlinkat(directory, NEW_NAME, AtFlags::empty());
+        match write_anew(directory, &bytes) {
+            Err(full @ (Errno::NOSPC | Errno::DQUOT)) => write_in_place(directory, bytes).map_err(|_| full),
+            other => other,
         }
-        written.with_context(context)
+        .with_context(context)
     }
 }
 
@@ -311,6 +311,27 @@ fn read_whole(file: rustix::io::Result<OwnedFd>) -> rustix::io::Result<Vec<u8>> 
     }
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+fn write_anew(directory: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(directory, NEW_NAME, flags, Mode::RUSR | Mode::WUSR)?;
+    let written = write_whole(file.as_fd(), bytes).and_then(|()| renameat(directory, NEW_NAME, directory, NAME));
+    if written.is_err() {
+        let _ = unlinkat(directory, NEW_NAME, AtFlags::empty());
+    }
+    written
+}
+
+/// On a full disk, which a container can bring about, what it did last must not be lost: the file's own block takes the
+/// new text in one write, with blanks up to the end of the old one.
+fn write_in_place(directory: BorrowedFd<'_>, mut bytes: Vec<u8>) -> rustix::io::Result<()> {
+    let file = openat(directory, NAME, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+    let length = usize::try_from(fstat(&file)?.st_size).unwrap_or(0);
+    if bytes.len() < length {
+        bytes.resize(length, b' ');
+    }
+    write_whole(file.as_fd(), &bytes)
 }
 
 fn write_whole(file: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
