@@ -46,13 +46,14 @@ pub use home::Home;
 pub use info::{info, version};
 pub use inspect::inspect;
 pub use lifecycle::{
-    RemoveOptions, StopOptions, WaitFor, attach, kill, pause, remove, rename, restart, stop, unpause, wait,
+    RemoveOptions, StopOptions, WaitFor, attach, kill, kill_ahead, pause, remove, rename, restart, stop, unpause, wait,
 };
 pub use list::{ListOptions, Status, Summary, list};
 pub use logs::{LogRequest, logs};
 pub use monitor::{client, keys, stdio};
 pub use processes::{Table, top};
 pub use prune::{Pruned, prune};
+pub use recover::tidy_up;
 pub use request::Request;
 pub use runtime::ContainerId;
 pub use start::{Attach, Started, run, start};

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::config::ContainerConfig;
+use crate::request::NamespaceMode;
 use crate::start::{Attach, start};
 use crate::state::{self, Lock};
 use crate::{Home, ids, names, recover, signals, volumes};
@@ -73,7 +74,7 @@ pub fn stop(home: &Home, id: &ContainerId, options: &StopOptions) -> Result<()> 
     let seconds = options.timeout.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
     if !end.wait(patience)? {
-        kill_all(id, &identity)?;
+        kill_all(&config, &state, &identity)?;
         if !end.wait(Some(KILLED))? {
             return Err(Error::new(
                 failure::Kind::Busy,
@@ -193,14 +194,28 @@ pub fn remove(home: &Home, id: &ContainerId, options: RemoveOptions) -> Result<(
         }
         let end = End::watch(home, id, identity, observed)?;
         State::update(&home.container(id), |state| state.error = REMOVED_BY_FORCE.to_owned())?;
-        kill_all(id, &identity)?;
+        kill_all(&config, &state, &identity)?;
         end.wait(Some(KILLED))?;
     }
     recover::clear_run(home, id)?;
     remove_locked(home, &config, options.volumes)?;
     drop(lock);
-    recover::sweep_lightly(home);
     Ok(())
+}
+
+/// Sends SIGKILL to those of several containers that run and are about to be removed by force, so that they end at
+/// the same time. Only a saving of time: whatever cannot be done here, [`remove`] does.
+pub fn kill_ahead(home: &Home, ids: &[ContainerId]) {
+    for id in ids {
+        let Ok((state, observed)) = state::observe(home, id) else { continue };
+        // One that goes with its end would be gone before its removal, which would then fail.
+        let stays = || ContainerConfig::read(home, id).is_ok_and(|config| !config.auto_remove);
+        if let Some(identity) =
+            state.identity.filter(|_| observed.is_running() && state.status == Status::Running && stays())
+        {
+            let _ = send(&identity, signals::KILL);
+        }
+    }
 }
 
 /// Whether a forced removal waits for the end of this container.
@@ -359,9 +374,14 @@ fn send(identity: &ProcessIdentity, signal: i32) -> Result<()> {
     }
 }
 
-fn kill_all(id: &ContainerId, identity: &ProcessIdentity) -> Result<()> {
+/// The end of the first process is the end of its pid namespace. In another's, the rest has to be found; and what is
+/// frozen has to be thawed to die.
+fn kill_all(config: &ContainerConfig, state: &State, identity: &ProcessIdentity) -> Result<()> {
     send(identity, signals::KILL)?;
-    match group(id) {
+    if config.namespaces.pid == NamespaceMode::Private && state.status == Status::Running {
+        return Ok(());
+    }
+    match group(&config.id) {
         Ok(group) => group.kill_all(),
         Err(_) => Ok(()),
     }

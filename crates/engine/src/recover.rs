@@ -22,7 +22,7 @@
 //! A claim is *stale* when its container is neither there nor locked in the making. Only [`sweep`] and the taker of a
 //! name remove stale claims, under the lock of `names/`.
 //!
-//! [`sweep`] runs in `container prune` and `info`, its cheap part in `rm`. The path of `run` and `ps` pays nothing for all this.
+//! [`sweep`] runs in `container prune` and `info`, its cheap part beside `rm` ([`tidy_up`]). The path of `run` and `ps` pays nothing for all this.
 
 use std::ffi::OsString;
 use std::fs;
@@ -54,10 +54,21 @@ pub(crate) fn sweep(home: &Home) {
     empty_trash(home);
 }
 
-/// The part of [`sweep`] that costs next to nothing.
-pub(crate) fn sweep_lightly(home: &Home) {
-    sweep_unfinished(home);
-    empty_trash(home);
+/// Deletes what removals have put into the trash, in a process of its own that nobody waits for: deleting a layer's
+/// directories costs the disk milliseconds each, and no answer depends on it. Killed, it leaves the rest to the next.
+/// For a process of one thread; does nothing where none can be made.
+pub fn tidy_up(home: &Home) {
+    if entries(&home.root().join("trash")).is_empty() {
+        return;
+    }
+    if let Ok(monitor::process::Fork::Child) = monitor::process::fork() {
+        if monitor::process::setup_process(&[]).is_ok() {
+            let home = home.reopened();
+            sweep_unfinished(&home);
+            empty_trash(&home);
+        }
+        monitor::process::exit(0);
+    }
 }
 
 /// Whether the claim of this owner can be taken: the container is not there and nobody is making it.

@@ -38,7 +38,11 @@ impl Invoke for Remove {
         }
         let home = context.home()?;
         let options = RemoveOptions { force: self.force, volumes: self.volumes };
-        each_line(&self.containers, |name| {
+        if self.force && self.containers.len() > 1 {
+            let ids: Vec<_> = self.containers.iter().filter_map(|name| engine::find(&home, name).ok()).collect();
+            engine::kill_ahead(&home, &ids);
+        }
+        let outcome = each_line(&self.containers, |name| {
             let removed = engine::find(&home, name).and_then(|id| engine::remove(&home, &id, options));
             match removed {
                 // As Docker: with -f a container that is not there is no failure, but said.
@@ -48,6 +52,8 @@ impl Invoke for Remove {
                 }
                 other => other.map(|()| Some(name.to_owned())),
             }
-        })
+        });
+        engine::tidy_up(&home);
+        outcome
     }
 }
