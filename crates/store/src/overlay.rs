@@ -5,6 +5,7 @@
 //!   layers/<top>/tree             the image's last layer           >  one overlay mount, detached, an open file
 //!   layers/.../tree                                               /   descriptor until somebody attaches it
 //!   layers/<bottom>/tree          the image's first layer
+//!   layers/skeleton               what something is always mounted on (see [`skeleton`])
 //! ```
 //!
 //! On disk every file has the ids it has in the image (0..65535). For a container in a user namespace the layers and
@@ -20,6 +21,7 @@
 
 mod assemble;
 mod lookup;
+mod skeleton;
 mod views;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -118,10 +120,7 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::mount`].
     pub fn open_base(&self) -> Result<OwnedFd> {
-        let mut views = Views::open(&self.lower, None, self.way)?;
-        if views.lower.len() == 1 {
-            return Ok(views.lower.remove(0));
-        }
+        let views = Views::open(&self.lower, None, self.way)?;
         let stack = Stack { views: views.mounts, lower: views.lower, upper: None, writable: None };
         stack.mount(None, self.way).context("mount the base")
     }

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::assemble::{Stack, Way};
-use super::{Base, IdMap, UPPER, WORK};
+use super::{Base, IdMap, UPPER, WORK, skeleton};
 use crate::Store;
 
 /// What a host base never shows: the sockets, locks and secrets of running services.
@@ -33,28 +33,31 @@ const RUNTIME_STATE: &str = "run";
 pub(super) enum Lower {
     /// Layer trees below one directory, top first.
     Layers { directory: PathBuf, trees: Vec<PathBuf> },
-    /// One directory, without the places named (relative to it).
-    Directory { path: PathBuf, hidden: Vec<PathBuf> },
+    /// One directory, without the places named (relative to it), above the skeleton.
+    Directory { path: PathBuf, hidden: Vec<PathBuf>, skeleton: PathBuf },
 }
 
 impl Lower {
     pub(super) fn new(store: &Store, base: &Base) -> Result<Lower> {
+        skeleton::ensure(store)?;
+        let skeleton = || store.layers_directory().join(skeleton::NAME);
         match base {
             Base::Layers(chain) => {
-                let trees = chain.iter().rev().map(|layer| Path::new(&layer.hex()).join("tree")).collect();
+                let trees = chain.iter().rev().map(|layer| Path::new(&layer.hex()).join("tree"));
+                let trees = trees.chain([skeleton::NAME.into()]).collect();
                 Ok(Lower::Layers { directory: store.layers_directory(), trees })
             }
             Base::Directory(path) => {
                 let path = real_directory(path)?;
                 let hidden = hidden_below(store, &path)?;
-                Ok(Lower::Directory { path, hidden })
+                Ok(Lower::Directory { path, hidden, skeleton: skeleton() })
             }
             Base::Host => {
                 let mut hidden = hidden_below(store, Path::new("/"))?;
                 if !hidden.iter().any(|place| place.starts_with(RUNTIME_STATE)) {
                     hidden.push(RUNTIME_STATE.into());
                 }
-                Ok(Lower::Directory { path: "/".into(), hidden })
+                Ok(Lower::Directory { path: "/".into(), hidden, skeleton: skeleton() })
             }
         }
     }
@@ -91,18 +94,17 @@ pub(super) struct Views {
 impl Views {
     pub(super) fn open(lower: &Lower, mapping: Option<&IdMap<'_>>, way: Way) -> Result<Views> {
         match lower {
-            Lower::Layers { trees, .. } if trees.is_empty() => empty(mapping),
             Lower::Layers { directory, trees } => layers(directory, trees, mapping),
-            Lower::Directory { path, hidden } => {
-                let view = detach(path, mapping)?;
-                if hidden.is_empty() {
-                    let root = open_directory(view.as_fd(), Path::new(".")).context("open the base")?;
-                    return Ok(Views { mounts: vec![view], lower: vec![root] });
+            Lower::Directory { path, hidden, skeleton } => {
+                let mut base = detach(path, mapping)?;
+                if !hidden.is_empty() {
+                    base = hide(base, hidden, mapping, way)
+                        .with_context(|| format!("use `{}` as a root file system", path.display()))?;
                 }
-                let masked = hide(view, hidden, mapping, way)
-                    .with_context(|| format!("use `{}` as a root file system", path.display()))?;
-                let root = open_directory(masked.as_fd(), Path::new(".")).context("open the base")?;
-                Ok(Views { mounts: vec![masked], lower: vec![root] })
+                let mounts = vec![base, detach(skeleton, mapping)?];
+                let open = |mount: &OwnedFd| open_directory(mount.as_fd(), Path::new("."));
+                let lower = mounts.iter().map(open).collect::<rustix::io::Result<_>>().context("open the base")?;
+                Ok(Views { mounts, lower })
             }
         }
     }
@@ -139,13 +141,6 @@ pub(super) fn missing_layer(tree: &Path) -> Error {
     let name = tree.components().next().map(Component::as_os_str).unwrap_or_default();
     let short: String = name.to_string_lossy().chars().take(12).collect();
     Error::not_found(format!("layer `{short}` of the image is missing; load the image again"))
-}
-
-/// The base of an image without layers: overlayfs wants a lower layer in any case.
-fn empty(mapping: Option<&IdMap<'_>>) -> Result<Views> {
-    let mount = memory(mapping).context("make an empty base")?;
-    let root = open_directory(mount.as_fd(), Path::new(".")).context("open the base")?;
-    Ok(Views { mounts: vec![mount], lower: vec![root] })
 }
 
 /// A detached clone of the mount that `path` lies on, rooted there, without submounts, with the container's ids.
