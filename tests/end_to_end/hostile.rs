@@ -144,6 +144,27 @@ fn device_nodes_of_an_image_open_nothing() {
 }
 
 #[test]
+fn device_nodes_of_an_image_open_nothing_in_a_volume_either() {
+    let skep = Skep::new();
+    // /dev/full, which rules for devices always allow, and tun, which they do not.
+    let layer = busybox_layer().directory("data").device("data/full", 1, 7).device("data/tun", 10, 200);
+    let layer = layer.device("tun", 10, 200);
+    let archive = Archive::new("nodes:1").layer(&layer).config(serde_json::json!({"Volumes": {"/data": {}}}));
+    skep.ok(["load", "-q", "-i", archive.write(skep.file("nodes.tar")).to_str().unwrap()]);
+    let open = "mount -o remount,bind,dev / 2>/dev/null; mount -o remount,bind,dev /data 2>/dev/null; \
+                for node in $0; do (exec 3< $node) 2>/dev/null && echo opened $node; done; true";
+    for volume in [&[][..], &["-v", "named:/data"]] {
+        let run = [&["run", "--rm"], volume, &["nodes:1", "sh", "-c", open, "/data/full /data/tun /tun"]].concat();
+        assert_eq!(skep.ok(run), "", "{volume:?}");
+    }
+    // Who may mount in the container may lift the mounts' `nodev`, but not the rules.
+    let add = ["run", "--rm", "--cap-add", "SYS_ADMIN", "nodes:1", "sh", "-c", open, "/data/tun /tun"];
+    assert_eq!(skep.ok(add), "");
+    let id = skep.ok(["run", "-d", "nodes:1", "sleep", "100"]);
+    assert_eq!(skep.ok(["exec", "--privileged", &id, "sh", "-c", open, "/data/tun /tun"]), "");
+}
+
+#[test]
 fn a_sparse_bomb_takes_no_room() {
     let skep = Skep::new();
     let loaded = load_warily(&skep, &image(&busybox_layer().sparse_file("bomb", 10 << 30)));

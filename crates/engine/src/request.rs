@@ -69,7 +69,7 @@ pub struct Request {
     pub unconfined_system_paths: bool,
     /// Device nodes of the host.
     pub devices: Vec<Device>,
-    /// Extra rules `c 1:3 rwm` of the device cgroup; only meaningful without a user namespace.
+    /// Extra rules `c 1:3 rwm` of the device cgroup.
     pub device_cgroup_rules: Vec<String>,
     /// Kernel settings of the container's namespaces.
     pub sysctls: Vec<(String, String)>,

@@ -110,10 +110,10 @@ pub(crate) fn await_program(channel: &OwnedFd, failed: impl Fn(u32, i32) -> Erro
     }
 }
 
-/// Makes the group with the limits. In a user namespace no device node can be made, so rules for them are not needed.
+/// Makes the group with the limits and the device rules. A user namespace does not replace the rules: no node can be made
+/// in one, but an image brings its own, and who may mount there may lift the `nodev` that closes them.
 fn make_group(plan: &Plan) -> Result<Cgroup> {
-    let devices: &[Controller] = if plan.namespaces.mapping.is_some() { &[] } else { &[Controller::Devices] };
-    Cgroup::create(&plan.cgroup, &plan.resources, devices)
+    Cgroup::create(&plan.cgroup, &plan.resources, &[Controller::Devices])
 }
 
 fn remove_group(plan: &Plan) {

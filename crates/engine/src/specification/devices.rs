@@ -1,7 +1,8 @@
 //! Device nodes, and the rules of the device cgroup.
 //!
 //! The usual nodes (null, zero, full, random, urandom, tty) are the runtime's. Here are those of `--device`, and with
-//! `--privileged` all of the host's. Rules are only needed where nodes can be made: without a user namespace.
+//! `--privileged` all of the host's. The rules hold with a user namespace too: no node can be made in one, but an image
+//! may bring some.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -36,9 +37,6 @@ pub(super) fn devices(config: &ContainerConfig) -> Result<Vec<LinuxDevice>> {
 
 /// The rules: Docker's defaults, and the asked-for nodes.
 pub(super) fn rules(config: &ContainerConfig) -> Result<Vec<LinuxDeviceCgroup>> {
-    if config.has_user_namespace() {
-        return Ok(Vec::new());
-    }
     if config.security.privileged {
         return Ok(vec![rule(true, LinuxDeviceType::A, None, None, "rwm")]);
     }

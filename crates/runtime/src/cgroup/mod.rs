@@ -180,7 +180,7 @@ enum Group {
 impl Cgroup {
     /// Makes the group with its limits; undone wholly if one is refused. `extra` names controllers to have beyond
     /// memory, cpu, cpuacct, pids, freezer and those that the limits need. Device rules count only if `extra` has
-    /// [`Controller::Devices`]: in a user namespace no device node can be made, and they are not needed.
+    /// [`Controller::Devices`].
     ///
     /// # Errors
     /// The group exists and is in use, a controller is missing, a limit is refused (the line names it).

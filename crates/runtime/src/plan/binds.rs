@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use failure::{Context as _, Error, Result};
 use init::step::Missing;
 use rustix::fs::{FileType, Mode, OFlags};
-use sys::mount::Attributes;
+use sys::mount::{Attributes, NO_DEVICES};
 
 use super::options::{Idmap, Options, PRIVATE};
 
@@ -45,11 +45,16 @@ impl Bind {
         let source = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .with_context(|| format!("cannot open the bind source `{}`", path.display()))?;
         let found = rustix::fs::fstat(&source).with_context(|| format!("cannot look at `{}`", path.display()))?;
-        let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+        let kind = FileType::from_raw_mode(found.st_mode);
         let (propagation, below) = options.propagation.unwrap_or((PRIVATE, true));
         // A tree that is copied keeps its peers; without a word on it the container is not to see the host's mounts.
         let mut attributes = options.attributes;
         let mut recursive_attributes = options.recursive;
+        if user_namespace && !is_of_devices(path, kind) {
+            recursive_attributes.set |= NO_DEVICES;
+            recursive_attributes.clear &= !NO_DEVICES;
+            attributes.clear &= !NO_DEVICES;
+        }
         if below {
             recursive_attributes.propagation = propagation;
         } else {
@@ -63,7 +68,13 @@ impl Bind {
             attributes,
             recursive_attributes,
             idmap: options.idmap,
-            missing: if directory { Missing::Directory } else { Missing::File },
+            missing: if kind == FileType::Directory { Missing::Directory } else { Missing::File },
         })
     }
+}
+
+/// Whether what is bound is there for its devices. Nodes anywhere else came with an image, whose root's are closed too:
+/// a volume that is filled from an image has what the image has.
+fn is_of_devices(path: &Path, kind: FileType) -> bool {
+    path.starts_with("/dev") || matches!(kind, FileType::CharacterDevice | FileType::BlockDevice)
 }
