@@ -82,7 +82,7 @@ pub struct Started {
 /// the two, to note the id (`--cidfile`); its error undoes the creation.
 ///
 /// # Errors
-/// As both; a container that could not start stays for a look, unless it was to be removed (`--rm`).
+/// As both. Unlike Docker's, a container that could not start does not stay: a mistake in a command leaves nothing behind.
 pub fn run(
     home: &Home,
     request: Request,
@@ -98,9 +98,19 @@ pub fn run(
         drop(lock);
         return Err(error);
     }
-    let mut started = spawn(home, config, lock, attach)?;
-    started.warnings.extend(warnings);
-    Ok(started)
+    let id = config.id.clone();
+    match spawn(home, config, lock, attach) {
+        Ok(mut started) => {
+            started.warnings.extend(warnings);
+            Ok(started)
+        }
+        Err(error) => {
+            // With `--rm` its monitor has removed it already.
+            let _ = lifecycle::remove(home, &id, lifecycle::RemoveOptions { force: true, volumes: true });
+            crate::tidy_up(home);
+            Err(error)
+        }
+    }
 }
 
 /// Starts a container that was created or has ended. One that runs is only attached to.
