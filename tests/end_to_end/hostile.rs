@@ -392,6 +392,20 @@ fn the_engine_cannot_be_reached_through_its_own_program() {
 }
 
 #[test]
+fn what_the_caller_has_open_does_not_come_along_into_a_container() {
+    let skep = Skep::with_image();
+    // The one who may look: with the host's ids, and allowed to trace.
+    let script = "while :; do ls -l /proc/[2-9]*/fd /proc/[1-9][0-9]*/fd; done 2>/dev/null";
+    let id = skep.ok(["run", "-d", "--userns", "host", "--cap-add", "SYS_PTRACE", IMAGE, "sh", "-c", script]);
+    for _ in 0..100 {
+        skep.ok(["exec", &id, "true"]);
+    }
+    let seen = skep.ok(["logs", &id]);
+    let open = format!("-> {}\n", skep.root().display());
+    assert!(seen.contains("-> pipe:") && !seen.contains(&open), "the helper of exec has the data directory open");
+}
+
+#[test]
 fn users_beyond_all_bounds_are_refused() {
     let skep = Skep::with_image();
     for user in ["4294967296", "-1", "2147483648", "0:99999999999", "18446744073709551616", "65536"] {

@@ -18,7 +18,7 @@ use crate::cgroup::{Cgroup, Joiners};
 use crate::launch::{end, pair, write_process_file};
 use crate::plan::{ExecPlan, Outside, Pointers, borrow};
 use crate::seccomp::Instruction;
-use crate::{ProcessIdentity, Running, Stdio, cgroup, report};
+use crate::{ProcessIdentity, Running, Stdio, cgroup, report, stdio};
 
 /// A process to add to a container.
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +66,13 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
     let (ours, theirs) = pair()?;
+    let kept = stdio::kept(&outside, &[theirs.as_fd(), target.as_fd()]);
     match sys::process::clone(0, directory).context("cannot make a process in the container's cgroup")? {
         Clone::Parent { pidfd, .. } => Ok((pidfd, ours)),
         Clone::Child => {
-            // Its copy of our end would keep it waiting for a parent that was killed.
-            drop(ours);
+            // Before anybody in the container can look; and its copy of our end would keep it waiting for a parent that
+            // was killed.
+            stdio::close_all_but(&kept);
             let join = Join { target: target.as_fd(), namespaces: plan.namespaces, steps: &steps };
             init::join(&join, theirs.as_fd())
         }

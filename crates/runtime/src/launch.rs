@@ -23,7 +23,7 @@ use sys::process::Clone;
 
 use crate::cgroup::{Cgroup, Controller, Joiners};
 use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, borrow};
-use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, report};
+use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, report, stdio};
 
 /// A container that waits just before its program. Dropped, it is killed and its cgroup removed.
 #[derive(Debug)]
@@ -136,11 +136,13 @@ fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, Own
     let pointers = Pointers::new(&plan.program);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
+    let kept = stdio::kept(&outside, &[theirs.as_fd()]);
     let visit = Visit::enter(&plan.namespaces.joins)?;
     let cloned = sys::process::clone(u64::from(plan.namespaces.at_clone), directory);
     if let Ok(Clone::Child) = cloned {
-        // Its copy of our end would keep it waiting for a parent that was killed.
-        drop(ours);
+        // Before anybody in a joined namespace can look; and its copy of our end would keep it waiting for a parent that
+        // was killed.
+        stdio::close_all_but(&kept);
         init::run(&steps, theirs.as_fd());
     }
     let foreign = match &cloned {

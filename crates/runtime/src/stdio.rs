@@ -1,11 +1,11 @@
 //! What a new process has as its descriptors 0, 1 and 2.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use failure::{Context as _, Error, Result};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-use crate::plan::Streams;
+use crate::plan::{Outside, Streams};
 
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
 
@@ -62,4 +62,39 @@ impl Stdio {
             Self::Files { stdin, stdout, stderr } => Streams::Files([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
         }
     }
+}
+
+/// The descriptors that a new process needs on its way, sorted: its streams, the files of its groups, and `others`.
+pub(crate) fn kept(outside: &Outside<'_>, others: &[BorrowedFd<'_>]) -> Vec<u32> {
+    let streams: &[BorrowedFd<'_>] = match &outside.streams {
+        Streams::Terminal { .. } => &[],
+        Streams::Files(files) => files,
+    };
+    let all = streams.iter().chain(outside.joiners).chain(others);
+    let mut kept: Vec<u32> = all.filter_map(|file| u32::try_from(file.as_raw_fd()).ok()).collect();
+    kept.sort_unstable();
+    kept
+}
+
+/// Closes every descriptor but those, and puts `/dev/null` where the caller's own streams were. For a process that was
+/// just cloned and drops nothing that it copied: what the caller has open is not for the container, not even on the way
+/// into it (CVE-2024-21626).
+pub(crate) fn close_all_but(kept: &[u32]) {
+    // Failures leave descriptors that close at exec anyway.
+    if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        let put = [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr];
+        for (number, put) in (0..).zip(put) {
+            if !kept.contains(&number) {
+                let _ = put(&null);
+            }
+        }
+    }
+    let mut first = 3;
+    for &number in kept {
+        if number > first {
+            let _ = sys::descriptors::close_range(first, number - 1);
+        }
+        first = first.max(number + 1);
+    }
+    let _ = sys::descriptors::close_range(first, u32::MAX);
 }
