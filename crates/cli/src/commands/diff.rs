@@ -42,7 +42,10 @@ impl Invoke for Diff {
         for change in &changes {
             out.text(letter(change.kind))?;
             out.text(" ")?;
-            out.write_all(change.path.as_os_str().as_bytes())?;
+            match crate::output::to_terminal() {
+                true => out.text(&change.path.to_string_lossy())?,
+                false => out.write_all(change.path.as_os_str().as_bytes())?,
+            }
             out.text("\n")?;
         }
         out.done()

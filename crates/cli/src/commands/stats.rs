@@ -15,6 +15,7 @@ use engine::{ContainerId, Home, ListOptions, Sample};
 use failure::Kind;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl Invoke for Stats {
             let lines: Vec<Line> = watched.iter().map(|it| Line::new(it, &before, &now, self.no_trunc)).collect();
             let live = !self.no_stream && format.is_table() && output::to_terminal();
             if live {
-                out.text("\x1b[2J\x1b[H")?;
+                out.write_all(b"\x1b[2J\x1b[H")?;
             }
             listing::print(&mut out, &format, HEADINGS, COLUMNS, &lines)?;
             out.flush()?;
