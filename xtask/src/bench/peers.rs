@@ -78,6 +78,17 @@ impl Peers {
         if let Some(Some(docker)) = self.docker.get() {
             docker.stop();
         }
+        // podman keeps a mount on its storage.
+        let storage = self.directory.join("podman/root/overlay");
+        if storage.exists() {
+            let _ = silence(Command::new("umount").arg("--lazy").arg(storage)).status();
+        }
+        // The engines leave their parent cgroups; an empty one is nobody's.
+        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            for name in ["docker", "libpod_parent"] {
+                let _ = fs::remove_dir(controller.path().join(name));
+            }
+        }
     }
 
     fn podman(&self) -> Engine {
@@ -115,8 +126,13 @@ impl Engine {
     /// Loads an archive; the name of its image as this engine shows it.
     pub(crate) fn load(&self, archive: &Path, name: &str) -> Result<String> {
         finish(silence(self.command(&["load", "-q", "-i"]).arg(archive)))?;
+        Ok(self.local(name))
+    }
+
+    /// How this engine calls a local image.
+    pub(crate) fn local(&self, name: &str) -> String {
         let prefix = if self.name == "podman" { "localhost/" } else { "" };
-        Ok(format!("{prefix}{name}"))
+        format!("{prefix}{name}")
     }
 
     /// Removes every container.
