@@ -99,20 +99,55 @@ fn is_paused(state: &monitor::state::State) -> bool {
 fn describe(config: &ContainerConfig, document: &mut ConfigDocument) {
     let process = &config.process;
     let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
-    document.set("Entrypoint", list(&process.entrypoint));
-    document.set("Cmd", list(&process.command));
-    document.set("Env", json!(process.environment));
-    document.set("User", process.user.as_str());
-    document.set("WorkingDir", process.working_directory.as_str());
-    document.set("Labels", json!(config.labels));
-    document.set("StopSignal", config.stop_signal.as_str());
-    document.set("ExposedPorts", set_of(config.exposed_ports.iter()));
+    let text = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
     let volumes = config.mounts.iter().filter(|entry| entry.mount.source == MountSource::Anonymous);
-    document.set("Volumes", set_of(volumes.map(|entry| &entry.mount.target)));
+    let settings = [
+        ("Entrypoint", list(&process.entrypoint)),
+        ("Cmd", list(&process.command)),
+        ("Env", list(&process.environment)),
+        ("User", text(&process.user)),
+        ("WorkingDir", text(&process.working_directory)),
+        ("Labels", if config.labels.is_empty() { Value::Null } else { json!(config.labels) }),
+        ("StopSignal", if config.stop_signal == "SIGTERM" { Value::Null } else { text(&config.stop_signal) }),
+        ("ExposedPorts", set_of(config.exposed_ports.iter())),
+        ("Volumes", set_of(volumes.map(|entry| &entry.mount.target))),
+    ];
+    let target = document.config_mut();
+    for (field, value) in settings {
+        // What is not set is left out, as everybody writes it.
+        if value.is_null() {
+            target.remove(field);
+        } else {
+            target.insert(field.to_owned(), value);
+        }
+    }
 }
 
 /// A set as image configurations write it: names of empty objects.
 fn set_of<'a>(names: impl Iterator<Item = &'a String>) -> Value {
     let set: BTreeMap<&String, Value> = names.map(|name| (name, json!({}))).collect();
     if set.is_empty() { Value::Null } else { json!(set) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigBase, ImageSource, merge};
+    use crate::request::Request;
+
+    #[test]
+    fn a_containers_settings_become_the_images() {
+        let request = Request {
+            command: vec!["sh".into(), "-c".into(), "x".into()],
+            environment: vec!["A=1".into()],
+            ..Request::default()
+        };
+        let source = ImageSource { reference: "host:".into(), id: None, manifest: None, base: ConfigBase::Host };
+        let config = merge(request, ContainerId::random(), source, None).unwrap();
+        let mut document = ConfigDocument::empty();
+        document.config_mut().insert("User".into(), json!("joe"));
+        describe(&config, &mut document);
+        assert_eq!(document.json()["config"], json!({"Cmd": ["sh", "-c", "x"], "Env": ["A=1"]}));
+        assert!(!document.json().contains_key("Cmd"), "the document itself has no such field");
+    }
 }
