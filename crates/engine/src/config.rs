@@ -283,7 +283,8 @@ pub fn merge(
         resources: request.resources,
         ulimits: request.ulimits,
         oom_score_adjust: request.oom_score_adjust,
-        shm_size: request.shm_size,
+        // As Docker: 0 is the default.
+        shm_size: request.shm_size.filter(|size| *size > 0),
         security: Security {
             privileged: request.privileged,
             capabilities_add: request.capabilities_add,

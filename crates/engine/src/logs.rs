@@ -47,10 +47,6 @@ pub fn logs(
         true => monitor::client::end_of(&home.container_run(id)).ok(),
         false => None,
     };
-    let directory = state::log_directory(home, id);
-    if !directory.exists() {
-        return Ok(());
-    }
     let query = Query {
         since: request.since,
         until: request.until,
@@ -59,5 +55,6 @@ pub fn logs(
         without_stdout: request.without_stdout,
         without_stderr: request.without_stderr,
     };
-    Reader::open(&directory)?.read(query, each)
+    // It may not be there yet: the monitor of a container that has just started makes it.
+    Reader::open(&state::log_directory(home, id))?.read(query, each)
 }

@@ -134,6 +134,8 @@ pub(crate) fn environment(config: &ContainerConfig, terminal: bool, home: &str, 
     if !variables.iter().any(|entry| entry.starts_with("HOME=")) {
         variables.push(format!("HOME={home}"));
     }
+    // A name alone takes a variable away.
+    variables.retain(|entry| entry.contains('='));
     variables
 }
 

@@ -72,6 +72,7 @@ impl Filter {
                 _ => return Err(wrong(name, value, "starting, healthy, unhealthy or none")),
             },
             "id" => Self::Id(text),
+            "isolation" => Self::Always,
             "is-task" => {
                 if matches!(value, "true" | "1") {
                     Self::Never
