@@ -91,7 +91,9 @@ pub(crate) fn explain(
         ErrorKind::UnknownArgument | ErrorKind::TooManyValues if !argument.starts_with('-') => {
             Stop::Arguments(format!("unexpected argument `{argument}`; usage: skep {word} {usage}"))
         }
-        ErrorKind::MissingRequiredArgument => Stop::Arguments(format!("{}{see}", missing(word, usage))),
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
+            Stop::Arguments(format!("{}{see}", missing(word, usage)))
+        }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals => {
             let value = text(ContextKind::InvalidValue).unwrap_or_default();
             let flag = flag_names(command, argument);
@@ -113,8 +115,8 @@ pub(crate) fn explain(
 /// `'skep rm' requires at least 1 argument`, read off the usage line.
 fn missing(word: &str, usage: &str) -> String {
     let usage = usage.strip_prefix("[OPTIONS]").unwrap_or(usage);
-    let count = usage.split_whitespace().filter(|part| !part.starts_with('[') && !part.ends_with(']')).count();
-    let more = if usage.contains('[') { "at least " } else { "" };
+    let count = usage.split_whitespace().filter(|part| !part.starts_with('[') && !part.ends_with("...]")).count();
+    let more = if usage.contains("...]") { "at least " } else { "" };
     let plural = if count == 1 { "" } else { "s" };
     format!("'skep {word}' requires {more}{count} argument{plural}")
 }
@@ -207,5 +209,10 @@ mod tests {
         assert_eq!(mistake(&["--memory"]), "125 flag needs an argument: -m, --memory; see 'skep run --help'");
         assert!(mistake(&["--rm=x", "x"]).starts_with("125 invalid argument \"x\" for \"--rm\" flag"));
         assert_eq!(missing("rename", "CONTAINER NEW_NAME"), "'skep rename' requires 2 arguments");
+        assert_eq!(missing("tag", "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]"), "'skep tag' requires 2 arguments");
+        assert_eq!(
+            missing("exec", "[OPTIONS] CONTAINER COMMAND [ARG...]"),
+            "'skep exec' requires at least 2 arguments"
+        );
     }
 }

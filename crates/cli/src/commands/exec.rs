@@ -77,7 +77,7 @@ impl Invoke for Exec {
             command,
             environment,
             user: self.user.take().filter(|user| !user.is_empty()),
-            working_directory: self.workdir.take(),
+            working_directory: self.workdir.take().filter(|directory| !directory.is_empty()),
             privileged: self.privileged,
         };
         if self.detach {

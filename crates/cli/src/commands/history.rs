@@ -78,7 +78,8 @@ impl Invoke for History {
             lines.iter().try_for_each(|line| out.line(&line.id()))?;
             return out.done();
         }
-        listing::print(&mut out, &format, HEADINGS, &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"], &lines)?;
+        let created = if self.human { "CreatedSince" } else { "CreatedAt" };
+        listing::print(&mut out, &format, HEADINGS, &["ID", created, "CreatedBy", "Size", "Comment"], &lines)?;
         out.done()
     }
 }
@@ -120,7 +121,7 @@ impl Line {
 
 impl Row for Line {
     fn field(&self, name: &str) -> Option<Value> {
-        let at = || self.created.map(|time| time.to_string()).unwrap_or_default();
+        let at = || self.created.map(|time| format!("{time:.0}")).unwrap_or_default();
         let text = match name {
             "ID" => self.id(),
             "CreatedSince" if !self.human => at(),

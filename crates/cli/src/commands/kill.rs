@@ -26,6 +26,7 @@ struct Kill {
 impl Invoke for Kill {
     fn invoke(self, context: &Context) -> Outcome {
         let home = context.home()?;
-        each(&home, &self.containers, |id| engine::kill(&home, id, &self.signal))
+        let signal = if self.signal.is_empty() { "KILL" } else { &self.signal };
+        each(&home, &self.containers, |id| engine::kill(&home, id, signal))
     }
 }

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::Outcome;
 use crate::listing::{self, Format, Heading, Row};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::units;
 use clap::Parser;
 use engine::{ListOptions, Status, Summary};
@@ -89,7 +89,10 @@ impl Invoke for Ps {
         let line = |summary| Line { summary, whole: self.no_trunc, now };
         let lines: Vec<Line> = containers.into_iter().map(line).collect();
         let mut out = Output::new();
-        if self.quiet && format.is_table() {
+        if self.quiet {
+            if !format.is_table() {
+                output::warn("--quiet shows ids only: --format is ignored");
+            }
             lines.iter().try_for_each(|line| out.line(&line.id()))?;
             return out.done();
         }
@@ -112,9 +115,11 @@ impl Line {
     }
 
     fn command(&self) -> String {
-        let command = self.summary.command.join(" ");
+        // As Docker: words with a space in single quotes, and the whole as a Go string.
+        let quoted = |word: &String| if word.contains(' ') { format!("'{word}'") } else { word.clone() };
+        let command = self.summary.command.iter().map(quoted).collect::<Vec<_>>().join(" ");
         let shown = if self.whole { command } else { ellipsis(&command, 20) };
-        format!("\"{shown}\"")
+        quote(&shown)
     }
 
     fn image(&self) -> String {
@@ -147,7 +152,8 @@ impl Row for Line {
             "Command" => self.command(),
             "CreatedAt" => units::local(summary.created),
             "RunningFor" => units::ago(summary.created, self.now),
-            "Ports" => summary.exposed_ports.join(", "),
+            "Ports" if summary.status == Status::Running => summary.exposed_ports.join(", "),
+            "Ports" => String::new(),
             "State" => summary.status.as_str().into(),
             "Status" => status(summary, self.now),
             "Size" => self.size().unwrap_or_default(),
@@ -187,6 +193,22 @@ fn status(summary: &Summary, now: Timestamp) -> String {
         Some(note) => format!("{text} ({note})"),
         None => text,
     }
+}
+
+/// A text in double quotes, with what would break out of them or of the line escaped.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            control if control.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(control))),
+            other => quoted.push(other),
+        }
+    }
+    quoted + "\""
 }
 
 /// At most so many characters, the last of them `…` if something was left out.
@@ -233,7 +255,8 @@ mod tests {
     #[test]
     fn fields_as_docker_shows_them() {
         check("ID", "abababababab");
-        check("Command", "\"/bin/sh -c sleep 10…\"");
+        check("Command", "\"/bin/sh -c 'sleep 1…\"");
+        assert_eq!(quote("a\n\"b\" \\ \u{1b}é"), "\"a\\n\\\"b\\\" \\\\ \\x1bé\"");
         check("RunningFor", "2 minutes ago");
         check("Size", "1.5kB (virtual 4.2MB)");
         check("Labels", "a.b=c");

@@ -1,7 +1,7 @@
 //! Walks the tree over one value and writes the text.
 
 use super::parser::{Command, Node, Operand, Pipeline};
-use super::{Methods, functions, print};
+use super::{Methods, functions, optional, print};
 use serde_json::Value;
 
 /// The text of the nodes over `data`.
@@ -49,7 +49,8 @@ impl Scope<'_> {
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
-                    self.out.push_str(&print::value(&value));
+                    let empty = value.is_null().then(|| pipeline.field().and_then(optional::print)).flatten();
+                    self.out.push_str(&empty.map_or_else(|| print::value(&value), str::to_owned));
                 } else {
                     self.keep(pipeline, value)?;
                 }
@@ -157,7 +158,10 @@ impl Scope<'_> {
             let lenient = matches!(name.as_str(), "and" | "or" | "not");
             let mut arguments = Vec::new();
             for operand in &command.arguments {
-                let value = self.operand(operand, dot, lenient)?;
+                let value = match (self.operand(operand, dot, lenient)?, operand.field()) {
+                    (Value::Null, Some(field)) if name != "json" => optional::value(field),
+                    (value, _) => value,
+                };
                 // `and` and `or` stop at the first value that decides.
                 let decided =
                     (name == "and" && !functions::truth(&value)) || (name == "or" && functions::truth(&value));
@@ -209,7 +213,8 @@ impl Scope<'_> {
                 if let (1, Some(found)) = (path.len(), (self.methods)(name, &[])) {
                     return Ok(found);
                 }
-                if lenient || (value.is_null() && depth > 0) {
+                let may_miss = value.is_object() && optional::is_known(name);
+                if lenient || may_miss || (value.is_null() && depth > 0) {
                     return Ok(Value::Null);
                 }
                 let whole = path.join(".");

@@ -13,6 +13,7 @@
 mod evaluate;
 mod functions;
 mod lexer;
+mod optional;
 mod parser;
 mod print;
 

@@ -65,6 +65,26 @@ pub(super) enum Operand {
     Function(String),
 }
 
+impl Pipeline {
+    /// The last name of a path that is shown as it is: `Labels` of `{{.Config.Labels}}`.
+    pub(super) fn field(&self) -> Option<&str> {
+        match self.commands.as_slice() {
+            [command] if command.arguments.is_empty() => command.head.field(),
+            _ => None,
+        }
+    }
+}
+
+impl Operand {
+    /// The last name of its path.
+    pub(super) fn field(&self) -> Option<&str> {
+        match self {
+            Self::Field(path) | Self::Variable(_, path) | Self::Nested(_, path) => path.last().map(String::as_str),
+            Self::Literal(_) | Self::Function(_) => None,
+        }
+    }
+}
+
 /// Parses a whole template.
 pub(super) fn parse(tokens: &[Token]) -> Result<Vec<Node>, String> {
     let mut parser = Parser { tokens, at: 0, loops: 0 };

@@ -105,3 +105,15 @@ fn headings_follow_the_fields() {
     assert_eq!(line("{{.ID}}\t{{.Names}}: {{upper .Status}}"), "ID\tNAMES: STATUS");
     assert_eq!(line("{{.Label \"com.x\"}}\t{{if .ID}}{{.ID}}{{end}}"), "COM.X\tID");
 }
+
+#[test]
+fn empty_fields_of_dockers_documents() {
+    let data = serde_json::json!({"Config": {"Entrypoint": null, "Image": "x"}, "State": {}});
+    let render = |text: &str| Template::parse(text).and_then(|template| template.render(&data));
+    let all = "{{.Config.Labels}}{{.Config.Entrypoint}}{{.Config.User}}{{.State.Health}}";
+    assert_eq!(render(all).unwrap(), "map[][]<nil>");
+    assert_eq!(render("{{json .Config.Cmd}}{{json .Config.Entrypoint}}").unwrap(), "nullnull");
+    assert_eq!(render("{{index .Config.Labels \"a\"}}{{len .Config.Cmd}}").unwrap(), "0");
+    assert_eq!(render("{{if .State.Health}}a{{else}}b{{end}}{{.Config.Labels.a}}").unwrap(), "b<no value>");
+    assert!(render("{{.Config.Labls}}").is_err());
+}

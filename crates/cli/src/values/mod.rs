@@ -18,9 +18,9 @@ pub(crate) mod tmpfs;
 pub(crate) mod ulimit;
 pub(crate) mod volume;
 
-/// `--workdir`: an absolute path in the container.
+/// `--workdir`: an absolute path in the container; empty: the image's.
 pub(crate) fn directory(text: &str) -> Parsed<String> {
-    if text.starts_with('/') {
+    if text.starts_with('/') || text.is_empty() {
         return Ok(text.into());
     }
     Err(format!("the working directory '{text}' is invalid, it needs to be an absolute path"))

@@ -108,11 +108,12 @@ impl Program {
         }
         request.labels.extend(self.label);
         request.annotations = self.annotation;
-        request.name = self.name;
+        request.name =
+            self.name.map(|name| name.strip_prefix('/').unwrap_or(&name).to_owned()).filter(|name| !name.is_empty());
         request.terminal = self.tty;
         request.open_stdin = self.interactive;
         request.auto_remove = self.rm;
-        request.working_directory = self.workdir;
+        request.working_directory = self.workdir.filter(|directory| !directory.is_empty());
         request.user = self.user.filter(|user| !user.is_empty());
         request.groups = self.group_add;
         request.entrypoint = self.entrypoint.map(|command| if command.is_empty() { Vec::new() } else { vec![command] });
