@@ -5,7 +5,7 @@
 //!   layers/<top>/tree             the image's last layer           >  one overlay mount, detached, an open file
 //!   layers/.../tree                                               /   descriptor until somebody attaches it
 //!   layers/<bottom>/tree          the image's first layer
-//!   layers/skeleton               what something is always mounted on (see [`skeleton`])
+//!   skeleton                      what something is always mounted on (see [`skeleton`])
 //! ```
 //!
 //! On disk every file has the ids it has in the image (0..65535). For a container in a user namespace the layers and
@@ -66,17 +66,19 @@ pub struct IdMap<'a> {
 #[derive(Debug)]
 pub struct Overlay {
     lower: Lower,
+    skeleton: PathBuf,
     writable: PathBuf,
     way: Way,
 }
 
 impl Overlay {
-    /// Describes the overlay of `base` below the writable layer (`containers/<id>/layer`). Mounts and opens nothing.
+    /// Describes the overlay of `base` below the writable layer (`containers/<id>/layer`). Mounts nothing.
     ///
     /// # Errors
     /// The directory of the base does not exist.
     pub fn new(store: &Store, base: &Base, writable: &Path) -> Result<Overlay> {
-        Ok(Overlay { lower: Lower::new(store, base)?, writable: writable.to_owned(), way: Way::Best })
+        let (lower, skeleton) = (Lower::new(store, base)?, skeleton::ensure(store)?);
+        Ok(Overlay { lower, skeleton, writable: writable.to_owned(), way: Way::Best })
     }
 
     /// The same overlay, mounted as kernels before 6.15 need it even where a newer way would do.
@@ -91,7 +93,7 @@ impl Overlay {
     /// # Errors
     /// A layer is missing, or the file system below cannot be idmapped or take an overlay.
     pub fn mount(&self, mapping: Option<IdMap<'_>>) -> Result<OwnedFd> {
-        let views = Views::open(&self.lower, mapping.as_ref(), self.way)?;
+        let views = Views::open(&self.lower, &self.skeleton, mapping.as_ref(), self.way)?;
         let (view, upper, work) = views::writable(&self.writable, mapping.as_ref())?;
         let stack = Stack { views: views.mounts, lower: views.lower, upper: Some((upper, work)), writable: Some(view) };
         stack
@@ -105,7 +107,7 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::mount`].
     pub fn mount_for_reading(&self) -> Result<OwnedFd> {
-        let views = Views::open(&self.lower, None, self.way)?;
+        let views = Views::open(&self.lower, &self.skeleton, None, self.way)?;
         let (view, upper, _work) = views::writable(&self.writable, None)?;
         let mut stack = Stack { views: views.mounts, lower: vec![upper], upper: None, writable: None };
         stack.lower.extend(views.lower);
@@ -120,7 +122,7 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::mount`].
     pub fn open_base(&self) -> Result<OwnedFd> {
-        let views = Views::open(&self.lower, None, self.way)?;
+        let views = Views::open(&self.lower, &self.skeleton, None, self.way)?;
         let stack = Stack { views: views.mounts, lower: views.lower, upper: None, writable: None };
         stack.mount(None, self.way).context("mount the base")
     }

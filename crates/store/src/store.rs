@@ -4,6 +4,7 @@
 //! <root>/oci-layout, index.json, blobs/sha256/<hex>   an OCI image layout; names are annotations in index.json
 //! <root>/layers/<chain id hex>/tree/                  an unpacked layer, never written again
 //! <root>/layers/<chain id hex>/size                   its bytes, in decimal
+//! <root>/skeleton/                                   mount points below every image (see `overlay`)
 //! <root>/leases/<random>/{blobs,layers}/              what a running command stages (see `staging`)
 //! <root>/lock                                         flock: the only lock of the store
 //! ```

@@ -58,7 +58,7 @@ fn the_image_has_the_tree_that_the_container_had() {
     let again = Overlay::new(&ground.store, &Base::Layers(image.layers.clone()), &ground.writable("two")).unwrap();
     let before = overlay.mount_for_reading().unwrap();
     let after = again.mount_for_reading().unwrap();
-    assert_eq!(listing(&place(&after)), listing(&place(&before)));
+    assert_eq!(listing(place(&after)), listing(place(&before)));
     assert_eq!(shell(place(&after), "ls var/log; ls -A opt/a; stat -c %a%u bin/tool"), "new\n47550");
 
     // The same changes make the same layer.

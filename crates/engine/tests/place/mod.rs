@@ -98,6 +98,7 @@ impl Place {
 
     pub(crate) fn remove(&self, id: &ContainerId) {
         engine::remove(&self.home, id, RemoveOptions { force: true, volumes: true }).unwrap();
+        engine::tidy_up(&self.home);
     }
 
     pub(crate) fn entries(&self, directory: &str) -> Vec<String> {

@@ -52,8 +52,9 @@ fn layers(overlay: &Overlay) -> Vec<Layer> {
         Lower::Layers { directory, trees } => {
             layers.extend(trees.iter().map(|tree| Layer { path: directory.join(tree), hidden: Vec::new() }));
         }
-        Lower::Directory { path, hidden, .. } => layers.push(Layer { path: path.clone(), hidden: hidden.clone() }),
+        Lower::Directory { path, hidden } => layers.push(Layer { path: path.clone(), hidden: hidden.clone() }),
     }
+    layers.push(Layer { path: overlay.skeleton.clone(), hidden: Vec::new() });
     layers
 }
 

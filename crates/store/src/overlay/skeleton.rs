@@ -1,7 +1,7 @@
 //! The lowest layer of every container: the places that something is always mounted on.
 //!
 //! ```text
-//!   layers/skeleton/dev/ proc/ sys/ etc/hosts etc/hostname etc/resolv.conf      empty, shared, never written
+//!   <root>/skeleton/dev/ proc/ sys/ etc/hosts etc/hostname etc/resolv.conf      empty, shared, never written
 //! ```
 //! Whatever an image has of these hides them. Without them, a start would have to make them in the writable layer, and
 //! `diff` would tell of changes, and `commit` would keep files, that nobody in the container made.
@@ -9,25 +9,25 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use failure::{Context as _, Result};
 
 use crate::Store;
 
-/// Its name beside the layers, which are named by hexadecimal digits.
-pub(super) const NAME: &str = "skeleton";
+/// Its name in the store.
+const NAME: &str = "skeleton";
 const DIRECTORIES: [&str; 4] = ["dev", "proc", "sys", "etc"];
 const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
-/// Makes it if it is not there yet.
-pub(super) fn ensure(store: &Store) -> Result<()> {
-    let place = store.layers_directory().join(NAME);
-    if rustix::fs::lstat(&place).is_ok() {
-        return Ok(());
+/// Where it is; made if it is not there yet.
+pub(super) fn ensure(store: &Store) -> Result<PathBuf> {
+    let place = store.root().join(NAME);
+    if rustix::fs::lstat(&place).is_err() {
+        make(store.root(), &place).with_context(|| format!("make `{}`", place.display()))?;
     }
-    make(&store.layers_directory(), &place).with_context(|| format!("make `{}`", place.display()))
+    Ok(place)
 }
 
 /// Made aside and renamed, so that a half of it is never seen; who comes second throws his away.

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::assemble::{Stack, Way};
-use super::{Base, IdMap, UPPER, WORK, skeleton};
+use super::{Base, IdMap, UPPER, WORK};
 use crate::Store;
 
 /// What a host base never shows: the sockets, locks and secrets of running services.
@@ -33,31 +33,28 @@ const RUNTIME_STATE: &str = "run";
 pub(super) enum Lower {
     /// Layer trees below one directory, top first.
     Layers { directory: PathBuf, trees: Vec<PathBuf> },
-    /// One directory, without the places named (relative to it), above the skeleton.
-    Directory { path: PathBuf, hidden: Vec<PathBuf>, skeleton: PathBuf },
+    /// One directory, without the places named (relative to it).
+    Directory { path: PathBuf, hidden: Vec<PathBuf> },
 }
 
 impl Lower {
     pub(super) fn new(store: &Store, base: &Base) -> Result<Lower> {
-        skeleton::ensure(store)?;
-        let skeleton = || store.layers_directory().join(skeleton::NAME);
         match base {
             Base::Layers(chain) => {
-                let trees = chain.iter().rev().map(|layer| Path::new(&layer.hex()).join("tree"));
-                let trees = trees.chain([skeleton::NAME.into()]).collect();
+                let trees = chain.iter().rev().map(|layer| Path::new(&layer.hex()).join("tree")).collect();
                 Ok(Lower::Layers { directory: store.layers_directory(), trees })
             }
             Base::Directory(path) => {
                 let path = real_directory(path)?;
                 let hidden = hidden_below(store, &path)?;
-                Ok(Lower::Directory { path, hidden, skeleton: skeleton() })
+                Ok(Lower::Directory { path, hidden })
             }
             Base::Host => {
                 let mut hidden = hidden_below(store, Path::new("/"))?;
                 if !hidden.iter().any(|place| place.starts_with(RUNTIME_STATE)) {
                     hidden.push(RUNTIME_STATE.into());
                 }
-                Ok(Lower::Directory { path: "/".into(), hidden, skeleton: skeleton() })
+                Ok(Lower::Directory { path: "/".into(), hidden })
             }
         }
     }
@@ -92,21 +89,24 @@ pub(super) struct Views {
 }
 
 impl Views {
-    pub(super) fn open(lower: &Lower, mapping: Option<&IdMap<'_>>, way: Way) -> Result<Views> {
-        match lower {
-            Lower::Layers { directory, trees } => layers(directory, trees, mapping),
-            Lower::Directory { path, hidden, skeleton } => {
+    /// Opens the layers of a base, and the skeleton below them.
+    pub(super) fn open(lower: &Lower, skeleton: &Path, mapping: Option<&IdMap<'_>>, way: Way) -> Result<Views> {
+        let mut views = match lower {
+            Lower::Layers { directory, trees } => layers(directory, trees, mapping)?,
+            Lower::Directory { path, hidden } => {
                 let mut base = detach(path, mapping)?;
                 if !hidden.is_empty() {
                     base = hide(base, hidden, mapping, way)
                         .with_context(|| format!("use `{}` as a root file system", path.display()))?;
                 }
-                let mounts = vec![base, detach(skeleton, mapping)?];
-                let open = |mount: &OwnedFd| open_directory(mount.as_fd(), Path::new("."));
-                let lower = mounts.iter().map(open).collect::<rustix::io::Result<_>>().context("open the base")?;
-                Ok(Views { mounts, lower })
+                let root = open_directory(base.as_fd(), Path::new(".")).context("open the base")?;
+                Views { mounts: vec![base], lower: vec![root] }
             }
-        }
+        };
+        let view = detach(skeleton, mapping)?;
+        views.lower.push(open_directory(view.as_fd(), Path::new(".")).context("open the mount points")?);
+        views.mounts.push(view);
+        Ok(views)
     }
 }
 
