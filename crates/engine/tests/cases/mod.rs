@@ -93,7 +93,11 @@ fn users(place: &Place) {
 
 fn failing_starts(place: &Place) {
     let error = engine::run(&place.home, place.command(&["/no/such"]), Attach::detached(), &mut |_, _| Ok(()));
-    let error = error.unwrap_err();
+    assert_eq!(error.unwrap_err().kind(), Kind::CommandNotFound);
+    place.assert_empty();
+    // What was created on its own stays, with the reason.
+    let id = engine::create(&place.home, place.command(&["/no/such"])).unwrap().id;
+    let error = engine::start(&place.home, &id, Attach::detached()).unwrap_err();
     assert_eq!(error.kind(), Kind::CommandNotFound, "{error}");
     let summary = only(place);
     assert_eq!(summary.status, Status::Created);
@@ -144,6 +148,7 @@ fn life(place: &Place) {
     engine::kill(home, &id, "KILL").unwrap();
     assert_eq!(engine::wait(home, &id, WaitFor::NotRunning).unwrap(), 137);
     engine::remove(home, &id, RemoveOptions::default()).unwrap();
+    engine::tidy_up(home);
     place.assert_empty();
 }
 
@@ -187,6 +192,7 @@ fn names(place: &Place) {
     let bad = Request { name: Some("-x".into()), ..request() };
     assert_eq!(engine::create(&place.home, bad).unwrap_err().kind(), Kind::Invalid);
     engine::remove(&place.home, &id, RemoveOptions::default()).unwrap();
+    engine::tidy_up(&place.home);
     place.assert_empty();
 }
 
