@@ -38,6 +38,8 @@ pub fn prune(home: &Home, filters: &[(String, String)]) -> Result<Pruned> {
             pruned.reclaimed += written;
         }
     }
+    // What it says was freed is free.
+    recover::empty_trash(home);
     Ok(pruned)
 }
 
