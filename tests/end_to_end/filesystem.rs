@@ -65,6 +65,9 @@ fn cp_both_ways_and_as_streams() {
     let sent = skep.feed(&tar.raw, ["cp", "-", "box:/tmp"]);
     assert_eq!(sent.code, 0, "{sent:#?}");
     assert_eq!(skep.ok(["exec", &id, "cat", "/tmp/a/b/c"]), "deep");
+    skep.ok(["cp", "box:/", &path("everything")]);
+    assert!(skep.file("everything").join("srv/a/b/c").exists());
+    assert_eq!(fs::read_dir(skep.file("everything").join("proc")).unwrap().count(), 0, "the kernel's views stay out");
     skep.run(["cp", "box:/no/such", &path("x")]).assert_one_line_error(1, &["/no/such"]);
     skep.run(["cp", &path("absent"), "box:/tmp"]).assert_one_line_error(1, &["absent"]);
     skep.ok(["stop", "-t", "0", "box"]);

@@ -53,6 +53,8 @@ pub struct Tree<'w, 'o> {
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
     device: Option<u64>,
+    /// Where an appended tree began.
+    top: Option<u64>,
 }
 
 /// A directory whose entries are being written.
@@ -69,10 +71,26 @@ struct Found {
     path: Vec<u8>,
 }
 
+/// File systems whose files are views of the kernel: they come and go, and some never end. The magic numbers of proc,
+/// sysfs, cgroup, cgroup2, devpts, mqueue, debugfs, tracefs, securityfs, configfs and bpf.
+const OF_KERNEL: [u64; 11] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x1980_0202,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x6265_6570,
+    0xcafe_4a11,
+];
+
 impl<'w, 'o> Tree<'w, 'o> {
     /// Trees read as `source` says.
     pub fn new(writer: &'w mut Writer<'o>, source: Source) -> Self {
-        Self { writer, source, links: HashMap::new(), buffer: Vec::new(), device: None }
+        Self { writer, source, links: HashMap::new(), buffer: Vec::new(), device: None, top: None }
     }
 
     /// Writes everything in a directory, but not itself.
@@ -89,12 +107,14 @@ impl<'w, 'o> Tree<'w, 'o> {
         self.walk(level)
     }
 
-    /// Writes what `handle` names (a descriptor that may be `O_PATH`), called `path` in the archive, and all in it.
+    /// Writes what `handle` names (a descriptor that may be `O_PATH`), called `path` in the archive, and all in it; but
+    /// not what the kernel shows in /proc and its like, unless it begins there.
     ///
     /// # Errors
     /// It cannot be read, or the output fails.
     pub fn append(&mut self, handle: OwnedFd, path: &[u8]) -> Result<()> {
         let status = rustix::fs::fstat(&handle).with_context(|| name_of(path))?;
+        self.top = Some(status.st_dev);
         let found = Found { handle, status, path: path.to_vec() };
         match self.write(found)? {
             Some(level) => self.walk(level),
@@ -154,6 +174,10 @@ impl<'w, 'o> Tree<'w, 'o> {
             self.mark(found, join(&found.path, b".wh..wh..opq"))?;
         }
         if self.device.is_some_and(|device| device != found.status.st_dev) {
+            return Ok(None);
+        }
+        let entered = self.top.is_some_and(|top| top != found.status.st_dev);
+        if entered && is_of_kernel(&directory).with_context(failed)? {
             return Ok(None);
         }
         Level::new(directory, found.path.clone()).map(Some)
@@ -254,6 +278,10 @@ impl<'w, 'o> Tree<'w, 'o> {
 }
 
 const READ_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn is_of_kernel(directory: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(OF_KERNEL.contains(&(rustix::fs::fstatfs(directory)?.f_type as u64)))
+}
 
 impl Level {
     fn new(directory: OwnedFd, path: Vec<u8>) -> Result<Self> {
