@@ -63,6 +63,9 @@ fn exec_has_the_same_codes() {
     assert_eq!(skep.run(["exec", &id, "sh", "-c", "exit 7"]).code, 7);
     skep.run(["exec", &id, "no-such-program"]).assert_one_line_error(127, &["no-such-program"]);
     skep.run(["exec", &id, "/etc/passwd"]).assert_one_line_error(126, &["/etc/passwd"]);
+    skep.run(["exec", "-u", "nobody-here", &id, "true"]).assert_one_line_error(126, &["nobody-here"]);
+    skep.run(["exec", "-w", "/no/such", &id, "true"]).assert_one_line_error(126, &["/no/such"]);
+    skep.run(["exec", &id]).assert_one_line_error(1, &["at least 2 arguments"]);
     assert_eq!(skep.run(["exec", &id, "sh", "-c", "kill -KILL $$"]).code, 137);
     assert_eq!(skep.run(["exec", "absent", "true"]).code, 1);
 }

@@ -224,6 +224,9 @@ fn network_modes() {
     let first = skep.ok(["exec", &id, "readlink", "/proc/self/ns/net"]);
     assert_ne!(first, here);
     assert_eq!(run(&skep, &["--network", "container:first"], "readlink /proc/self/ns/net"), first);
+    let name = skep.ok(["exec", &id, "hostname"]);
+    assert_eq!(run(&skep, &["--network", "container:first"], "hostname"), name);
+    skep.fails(125, ["run", "--rm", "--network", "container:first", "--hostname", "other", IMAGE, "true"]);
     skep.fails(125, ["run", "--rm", "--network", "container:nobody", IMAGE, "true"]);
 }
 

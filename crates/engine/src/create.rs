@@ -82,12 +82,29 @@ fn decide(home: &Home, mut request: Request, source: Source) -> Result<Container
 /// Replaces names of other containers by their ids.
 fn resolve_joined(home: &Home, request: &mut Request) -> Result<()> {
     if let NetworkMode::Container(text) = &mut request.network {
-        *text = find(home, text)?.to_string();
+        let id = find(home, text)?;
+        *text = id.to_string();
+        share_host_name(home, &id, request)?;
     }
     for mode in [&mut request.pid, &mut request.ipc, &mut request.uts, &mut request.cgroup_namespace] {
         if let NamespaceMode::Container(text) = mode {
             *text = find(home, text)?.to_string();
         }
+    }
+    Ok(())
+}
+
+/// Who shares a network is known by one name in it.
+fn share_host_name(home: &Home, other: &ContainerId, request: &mut Request) -> Result<()> {
+    if request.hostname.is_some() || request.domainname.is_some() {
+        return Err(Error::invalid(
+            "`--hostname` and `--domainname` belong to the container whose network is used; give them there",
+        ));
+    }
+    if request.uts == NamespaceMode::Private {
+        let host = ContainerConfig::read(home, other)?.host;
+        request.hostname = Some(host.hostname);
+        request.domainname = Some(host.domainname).filter(|name| !name.is_empty());
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use failure::{Context as _, Error, Result};
+use failure::{Context as _, Error, Kind, Result};
 use monitor::Exit;
 use monitor::state::Status;
 use monitor::stdio::{Local, Pumped, Remote, pump};
@@ -127,15 +127,24 @@ pub fn exec(home: &Home, id: &ContainerId, request: &ExecRequest, streams: ExecS
         filter: filter.as_deref(),
         seccomp_cache: Some(&cache),
     };
-    let running = runtime::exec(&exec, stdio)?;
+    let running = runtime::exec(&exec, stdio).map_err(not_executable)?;
     let remote = running.terminal.map(Remote::Terminal).or(remote);
     Ok(Execution { pid: running.identity.pid, pidfd: running.pidfd, remote })
+}
+
+/// As Docker: whatever keeps the command from running in a container that runs is the command's failure (126).
+fn not_executable(error: Error) -> Error {
+    match error.kind() {
+        Kind::Invalid | Kind::NotFound => Error::new(Kind::CommandNotExecutable, error.to_string()),
+        _ => error,
+    }
 }
 
 fn process(home: &Home, config: &ContainerConfig, request: &ExecRequest, terminal: bool) -> Result<Process> {
     let overlay = create::overlay(home, config, &home.container(&config.id))?;
     let groups = if request.user.is_none() { config.process.groups.as_slice() } else { &[] };
-    let user = start::user(&overlay, request.user.as_deref().unwrap_or(&config.process.user), groups)?;
+    let user = start::user(&overlay, request.user.as_deref().unwrap_or(&config.process.user), groups)
+        .map_err(not_executable)?;
     let directory = request.working_directory.as_deref().unwrap_or(&config.process.working_directory);
     let capabilities = if request.privileged { Set::ALL } else { specification::capability_set(config)? };
     let mut process = Process::default();
