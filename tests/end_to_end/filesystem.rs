@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The disk that a tree really takes, in bytes.
+/// The disk that a tree really takes, in bytes. What vanishes meanwhile (the trash is being emptied) is not there.
 fn disk(directory: &Path) -> u64 {
-    let kilobytes = sh(&format!("du -sk {} | cut -f1", directory.display()));
+    let kilobytes = sh(&format!("(du -sk {} 2> /dev/null || true) | cut -f1", directory.display()));
     kilobytes.parse::<u64>().unwrap() * 1024
 }
 
