@@ -22,7 +22,7 @@ BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc podman
 export LIBSECCOMP_LIB_PATH := /usr/lib/$(shell uname -m)-linux-gnu
 export SKEP_BIN := $(abspath target/skep)
 
-.PHONY: build demo test bench check clean
+.PHONY: build demo test test-vm bench check clean
 
 build:
 	@xtask/install-packages $(BUILD_NEEDS)
@@ -40,6 +40,11 @@ test:
 	@xtask/install-packages $(TEST_NEEDS)
 	@$(MAKE) --no-print-directory build
 	xtask/test
+
+# The same binary in a VM: cgroup v2 only, and Debian 12's own kernel. The lane installs what it needs.
+test-vm: build
+	@mkdir -p target/vm && cp target/skep tests/vm/smoke.sh target/vm/
+	tests/vm/lane.sh target/vm bash smoke.sh
 
 bench:
 	@xtask/install-packages $(BENCH_NEEDS)
