@@ -56,10 +56,14 @@ pub(crate) fn sweep(home: &Home) {
 
 /// Deletes what removals have put into the trash, in a process of its own that nobody waits for: deleting a layer's
 /// directories costs the disk milliseconds each, and no answer depends on it. Killed, it leaves the rest to the next.
-/// For a process of one thread; does nothing where none can be made.
+/// Where the disk is nearly full somebody does wait: whoever makes room means to use it. For a process of one thread;
+/// does nothing where none can be made.
 pub fn tidy_up(home: &Home) {
     if entries(&home.root().join("trash")).is_empty() {
         return;
+    }
+    if is_scarce(home) {
+        return empty_trash(home);
     }
     if let Ok(monitor::process::Fork::Child) = monitor::process::fork() {
         if monitor::process::setup_process(&[]).is_ok() {
@@ -194,6 +198,13 @@ pub(crate) fn empty_trash(home: &Home) {
     if let Ok(store) = home.store() {
         let _ = store::writable::sweep_trash(store);
     }
+}
+
+/// Whether less than a twentieth of the disk's room or files is left.
+fn is_scarce(home: &Home) -> bool {
+    rustix::fs::statvfs(home.root()).is_ok_and(|disk| {
+        disk.f_bavail.saturating_mul(20) < disk.f_blocks || disk.f_favail.saturating_mul(20) < disk.f_files
+    })
 }
 
 fn settled(path: &Path) -> bool {
