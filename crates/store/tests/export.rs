@@ -75,7 +75,9 @@ fn a_mapped_container_is_exported_with_its_own_ids() {
     let names = shell(&ground.path, "tar --numeric-owner -tvf tar | awk '{print $1, $2, $NF}'");
     assert_eq!(
         names,
-        "drwxr-xr-x 0/0 d/\ndrwxr-xr-x 0/0 etc/\ndrwxr-xr-x 0/0 etc/file/\n-rw-r--r-- 7/8 new\n-rwxr-xr-x 0/0 tool"
+        "drwxr-xr-x 0/0 d/\ndrwxr-xr-x 0/0 dev/\ndrwxr-xr-x 0/0 etc/\ndrwxr-xr-x 0/0 etc/file/\n\
+         -rw-r--r-- 0/0 etc/hostname\n-rw-r--r-- 0/0 etc/hosts\n-rw-r--r-- 0/0 etc/resolv.conf\n-rw-r--r-- 7/8 new\n\
+         drwxr-xr-x 0/0 proc/\ndrwxr-xr-x 0/0 sys/\n-rwxr-xr-x 0/0 tool"
     );
     let whole = overlay.mount_for_reading().unwrap();
     assert_eq!(shell(place(&whole), "stat -c %u:%g new"), "7:8");
