@@ -68,7 +68,7 @@ show 'skep run --rm --hostname hive debian:demo sh -c "hostname; ls /; id"'
 show 'skep run --rm debian:demo sh -c "wc -l < /proc/mounts; grep -E \" / | /proc \" /proc/mounts"'
 say "Root inside is not root outside: user ids 0 to 65535 are a private range of the host."
 show 'skep exec sleeper cat /proc/self/uid_map'
-say "Seven fresh namespaces:"
+say "Seven fresh namespaces (time is the host's):"
 show "lsns --output TYPE,NS,PID,COMMAND --task $pid"
 show 'skep rm -f sleeper'
 
