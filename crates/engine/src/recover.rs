@@ -54,11 +54,12 @@ pub(crate) fn sweep(home: &Home) {
     empty_trash(home);
 }
 
-/// Deletes what removals have put into the trash, in a process of its own that nobody waits for: deleting a layer's
+/// Undoes cut-off creations, and deletes what is in the trash in a process of its own that nobody waits for: deleting a layer's
 /// directories costs the disk milliseconds each, and no answer depends on it. Killed, it leaves the rest to the next.
 /// Where the disk is nearly full somebody does wait: whoever makes room means to use it. For a process of one thread;
 /// does nothing where none can be made.
 pub fn tidy_up(home: &Home) {
+    sweep_unfinished(home);
     if entries(&home.root().join("trash")).is_empty() {
         return;
     }
@@ -67,9 +68,7 @@ pub fn tidy_up(home: &Home) {
     }
     if let Ok(monitor::process::Fork::Child) = monitor::process::fork() {
         if monitor::process::setup_process(&[]).is_ok() {
-            let home = home.reopened();
-            sweep_unfinished(&home);
-            empty_trash(&home);
+            empty_trash(&home.reopened());
         }
         monitor::process::exit(0);
     }
