@@ -24,6 +24,8 @@ pub(crate) struct Options {
     rounds: usize,
     skep: PathBuf,
     keep: bool,
+    /// Where the data of all contestants goes.
+    directory: PathBuf,
 }
 
 type Section = fn(&Workshop) -> Result<Vec<Row>>;
@@ -41,11 +43,18 @@ const SECTIONS: &[(&str, Section)] = &[
 impl Options {
     /// Reads the words after `bench`.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options = Self { sections: Vec::new(), rounds: 25, skep: PathBuf::from("target/skep"), keep: false };
+        let mut options = Self {
+            sections: Vec::new(),
+            rounds: 25,
+            skep: PathBuf::from("target/skep"),
+            keep: false,
+            directory: PathBuf::from("target"),
+        };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--rounds" => options.rounds = words.next().context("--rounds needs a number")?.parse()?,
                 "--skep" => options.skep = words.next().context("--skep needs a path")?.into(),
+                "--directory" => options.directory = words.next().context("--directory needs a path")?.into(),
                 "--keep" => options.keep = true,
                 section if SECTIONS.iter().any(|(name, _)| *name == section) => options.sections.push(word),
                 other => bail!("`{other}` is no section and no flag\n{}", crate::USAGE),
@@ -68,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return in_new_mount_namespace();
     }
     let skep = options.skep.canonicalize().with_context(|| format!("no `{}`: make build", options.skep.display()))?;
-    let workshop = Workshop::open(skep, options.rounds, options.keep)?;
+    let workshop = Workshop::open(skep, &options.directory, options.rounds, options.keep)?;
     let mut rows = Vec::new();
     for (name, section) in SECTIONS.iter().filter(|(name, _)| options.wants(name)) {
         eprintln!("measuring {name} ...");

@@ -23,10 +23,11 @@ pub(crate) struct Workshop {
 
 impl Workshop {
     /// Compiles the floor, makes the image and loads it.
-    pub(crate) fn open(skep: PathBuf, rounds: usize, keep: bool) -> Result<Self> {
+    pub(crate) fn open(skep: PathBuf, place: &Path, rounds: usize, keep: bool) -> Result<Self> {
         let id = std::process::id();
-        let directory = std::env::current_dir()?.join(format!("target/bench-{id}"));
+        let directory = place.join(format!("bench-{id}"));
         fs::create_dir_all(&directory)?;
+        let directory = directory.canonicalize()?;
         let run_directory = PathBuf::from(format!("/run/skep-bench-{id}"));
         let peers = Peers::find(&directory);
         let workshop = Self { rounds, directory, peers, skep, run_directory, keep };
