@@ -86,7 +86,7 @@ impl Peers {
         // The engines leave their parent cgroups; an empty one is nobody's.
         for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             for name in ["docker", "libpod_parent"] {
-                let _ = fs::remove_dir(controller.path().join(name));
+                remove_empty(&controller.path().join(name));
             }
         }
     }
@@ -212,6 +212,14 @@ pub(crate) fn bundle(runtime: &str, directory: &Path, tree: &Path, arguments: &[
 fn children_of(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Removes a cgroup and those below it, as far as no process is in them.
+fn remove_empty(group: &Path) {
+    for child in fs::read_dir(group).into_iter().flatten().flatten().filter(|child| child.path().is_dir()) {
+        remove_empty(&child.path());
+    }
+    let _ = fs::remove_dir(group);
 }
 
 fn installed(program: &str) -> bool {
