@@ -181,13 +181,18 @@ impl Skep {
             assert_eq!(removed.code, 0, "{removed:#?}");
         }
         // Also sweeps what killed commands left, when there was no container to remove.
-        self.run(["container", "prune", "-f"]);
+        let sweep = || self.run(["container", "prune", "-f"]);
+        sweep();
         let left = witness::leftovers(&self.directory, &self.seen.lock().unwrap());
         assert!(left.is_empty(), "left behind: {left:#?}");
         let below_root = ["containers", "names", "ids", "trash", "leases"].map(|name| self.root().join(name));
         for directory in below_root.iter().chain([&self.run_root()]) {
             retry(|| {
                 let names = entries(directory);
+                // What is younger than two seconds may be in somebody's hands: it is swept when it is older.
+                if !names.is_empty() {
+                    sweep();
+                }
                 let message = || format!("`{}` still holds {names:?}", directory.display());
                 names.is_empty().then_some(()).ok_or_else(message)
             });

@@ -24,8 +24,12 @@ const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 /// Where it is; made if it is not there yet.
 pub(super) fn ensure(store: &Store) -> Result<PathBuf> {
     let place = store.root().join(NAME);
-    if rustix::fs::lstat(&place).is_err() {
-        make(store.root(), &place).with_context(|| format!("make `{}`", place.display()))?;
+    if rustix::fs::lstat(&place).is_err()
+        && let Err(error) = make(store.root(), &place)
+        // Who came first may have taken the leavings of who came second from under his hands.
+        && rustix::fs::lstat(&place).is_err()
+    {
+        return Err(error).with_context(|| format!("make `{}`", place.display()));
     }
     Ok(place)
 }
