@@ -107,7 +107,12 @@ impl Maker<'_> {
             }),
             _ => None,
         };
-        self.root.mount(mapping.as_ref())
+        let mount = self.root.mount(mapping.as_ref())?;
+        // A tree of the host's that is shared would take the container's mounts with it, and cannot be pivoted to.
+        let private = Attributes { propagation: PRIVATE, ..Attributes::default() };
+        sys::mount::set_attributes_recursive(mount.as_fd(), private)
+            .context("cannot set the root file system apart")?;
+        Ok(mount)
     }
 
     /// Made with the container's ids as they are, and mapped as a whole. Kernels before 6.3 cannot map a tmpfs: there each

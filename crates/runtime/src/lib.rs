@@ -17,6 +17,7 @@ pub mod users;
 
 mod container_id;
 mod deliver;
+mod directory_root;
 mod exec;
 mod identity;
 mod launch;
@@ -27,6 +28,7 @@ pub mod sealed;
 mod stdio;
 
 pub use container_id::ContainerId;
+pub use directory_root::DirectoryRoot;
 pub use exec::{Exec, exec};
 pub use identity::ProcessIdentity;
 pub use launch::{Launched, Running, launch};
