@@ -8,6 +8,7 @@
 //!     | mounts the root file system, /dev, binds         |
 //!     | -- MOUNT + descriptor (one each, in order) ----> enters the root, attaches them
 //!     |                                                  |
+//!     | <------------------------------------ SETTLED -- only if the parent is to schedule it
 //!     | <------------- READY + descriptor of the master -- only if the plan has a terminal
 //!     | -- START --------------------------------------> loads the filter, execve
 //!     | <------------------------- FAILED(step, errno) -- at any moment, and the child ends
@@ -37,6 +38,8 @@ pub enum Message {
     Start,
     /// To the parent: all is prepared; the master of the terminal comes with this.
     Ready,
+    /// To the parent: what only it can grant to a process in the container's group can be granted.
+    Settled,
     /// To the parent: the number of a process, with its handle (see [`crate::join`]).
     Process(i32),
     /// To the parent: a step failed, and the child ends.
@@ -53,6 +56,7 @@ const MOUNT: u32 = u32::MAX - 1;
 const START: u32 = u32::MAX - 2;
 const READY: u32 = u32::MAX - 3;
 const PROCESS: u32 = u32::MAX - 4;
+const SETTLED: u32 = u32::MAX - 16;
 const LENGTH: usize = 8;
 
 impl Message {
@@ -62,6 +66,7 @@ impl Message {
             Self::Mount => (MOUNT, 0),
             Self::Start => (START, 0),
             Self::Ready => (READY, 0),
+            Self::Settled => (SETTLED, 0),
             Self::Process(pid) => (PROCESS, pid),
             Self::Failed { step, errno } => (step, errno),
         };
@@ -77,6 +82,7 @@ impl Message {
             MOUNT => Self::Mount,
             START => Self::Start,
             READY => Self::Ready,
+            SETTLED => Self::Settled,
             PROCESS => Self::Process(number),
             step => Self::Failed { step, errno: number },
         }
@@ -159,6 +165,7 @@ mod tests {
     #[test]
     fn messages_survive_the_wire() {
         let failed = Message::Failed { step: 7, errno: 2 };
+        assert_eq!(Message::decode(Message::Settled.encode()), Message::Settled);
         for message in [Message::Mapped, Message::Mount, Message::Start, Message::Ready, Message::Process(42), failed] {
             assert_eq!(Message::decode(message.encode()), message);
         }

@@ -121,10 +121,23 @@ pub enum Step<'a> {
     },
     /// Sets the file mode mask.
     SetFileModeMask(u32),
+    /// Sets the personality (`PER_*`).
+    SetPersonality(u32),
+    /// Sets where memory comes from.
+    SetMemoryPolicy {
+        /// `MPOL_*` with its flags.
+        mode: u32,
+        /// One bit for each node.
+        nodes: &'a [u64],
+    },
+    /// Sets the processors to run on, one bit each.
+    SetProcessors(&'a [u64]),
     /// Becomes the final user.
     SetCredentials(Credentials<'a>),
     /// Programs cannot gain privileges from now on.
     ForbidNewPrivileges,
+    /// Tells the parent that this process is in its group, and all but done.
+    ReportSettled,
     /// Tells the parent that all is ready, with the master of the terminal.
     ReportReady,
     /// Waits until the parent lets go.

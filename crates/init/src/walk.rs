@@ -93,8 +93,12 @@ impl Child<'_> {
                 rustix::process::umask(Mode::from_raw_mode(mask));
                 Ok(())
             }
+            Step::SetPersonality(personality) => sys::schedule::set_personality(personality),
+            Step::SetMemoryPolicy { mode, nodes } => sys::schedule::set_memory_policy(mode, nodes),
+            Step::SetProcessors(processors) => sys::schedule::set_affinity(processors),
             Step::SetCredentials(ref credentials) => credentials::assume(credentials),
             Step::ForbidNewPrivileges => rustix::thread::set_no_new_privs(true),
+            Step::ReportSettled => channel::send(self.channel, Message::Settled, None),
             Step::ReportReady => self.report_ready(),
             Step::AwaitStart => self.await_message(Message::Start),
             Step::CloseDescriptors => sys::process::close_on_exec_from(3),

@@ -67,15 +67,37 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
     let (ours, theirs) = pair()?;
     let kept = stdio::kept(&outside, &[theirs.as_fd(), target.as_fd()]);
-    match sys::process::clone(0, directory).context("cannot make a process in the container's cgroup")? {
+    let bound = Bound::to(plan.processors.as_deref())?;
+    let cloned = sys::process::clone(0, directory);
+    if let Ok(Clone::Child) = cloned {
+        // Before anybody in the container can look; and its copy of our end would keep it waiting for a parent that
+        // was killed.
+        stdio::close_all_but(&kept);
+        let join = Join { target: target.as_fd(), namespaces: plan.namespaces, steps: &steps };
+        init::join(&join, theirs.as_fd())
+    }
+    bound.release()?;
+    match cloned.context("cannot make a process in the container's cgroup")? {
         Clone::Parent { pidfd, .. } => Ok((pidfd, ours)),
-        Clone::Child => {
-            // Before anybody in the container can look; and its copy of our end would keep it waiting for a parent that
-            // was killed.
-            stdio::close_all_but(&kept);
-            let join = Join { target: target.as_fd(), namespaces: plan.namespaces, steps: &steps };
-            init::join(&join, theirs.as_fd())
-        }
+        Clone::Child => Err(report::vanished()),
+    }
+}
+
+/// The processors that this process had before it was bound to others.
+struct Bound(Option<[u64; 128]>);
+
+impl Bound {
+    fn to(processors: Option<&[u64]>) -> Result<Self> {
+        let Some(processors) = processors else { return Ok(Self(None)) };
+        let mut before = [0; 128];
+        sys::schedule::affinity(&mut before).context("cannot read this process's processors")?;
+        sys::schedule::set_affinity(processors).context("cannot run on the processors of `execCPUAffinity`")?;
+        Ok(Self(Some(before)))
+    }
+
+    fn release(self) -> Result<()> {
+        let Some(before) = self.0 else { return Ok(()) };
+        sys::schedule::set_affinity(&before).context("cannot get this process's processors back")
     }
 }
 
@@ -101,6 +123,7 @@ fn follow(plan: &ExecPlan, channel: &OwnedFd) -> Result<Running> {
 #[derive(Default)]
 struct Heard {
     process: Option<(ProcessIdentity, OwnedFd)>,
+    settled: bool,
     terminal: Option<OwnedFd>,
     failed: Option<Error>,
 }
@@ -112,13 +135,17 @@ fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard) -> Result<()> {
                 // Kept before all else: a child that is known is a child that is waited for.
                 let process = heard.process.insert((ProcessIdentity { pid, start_time: 0 }, pidfd));
                 process.0 = ProcessIdentity::of(pid)?;
-                grant(plan, channel, pid)?;
             }
+            (Message::Settled, _) => heard.settled = true,
             (Message::Ready, master) => heard.terminal = master,
             (Message::Failed { step, errno }, _) => {
                 heard.failed = Some(report::failed(&plan.actions, &plan.program, step, errno));
             }
             _ => return Err(report::vanished()),
+        }
+        if let (true, Some((identity, _))) = (heard.settled, &heard.process) {
+            grant(plan, channel, identity.pid)?;
+            heard.settled = false;
         }
     }
     Ok(())
@@ -126,14 +153,14 @@ fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard) -> Result<()> {
 
 /// What only the host may grant to the new process, which waits for it.
 fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32) -> Result<()> {
-    if !plan.waits {
-        return Ok(());
-    }
     for (resource, limit) in &plan.raised {
         rustix::process::prlimit(Pid::from_raw(pid), *resource, *limit).context("cannot raise a limit")?;
     }
     if let Some(score) = plan.oom_score_adjust {
         write_process_file(pid, "oom_score_adj", &score.to_string())?;
+    }
+    if let Some(pid) = Pid::from_raw(pid) {
+        plan.scheduling.give_to(pid)?;
     }
     // A process that is gone has said why.
     let _ = channel::send(channel, Message::Start, None);

@@ -190,10 +190,20 @@ fn provide(
                     tell(channel, Message::Mount, Some(mount.as_fd()))?;
                 }
             }
+            Action::ReportSettled => schedule(plan, channel, child.pid)?,
             _ => {}
         }
     }
     ProcessIdentity::of(pid)
+}
+
+/// Only in its group may a process have some of the policies; late, so that a low one slows nothing down.
+fn schedule(plan: &Plan, channel: &OwnedFd, pid: Pid) -> Result<()> {
+    match channel::receive(channel).context("cannot hear from the new process")? {
+        Some((Message::Settled, _)) => plan.scheduling.give_to(pid),
+        Some((Message::Failed { step, errno }, _)) => Err(report::failed(&plan.actions, &plan.program, step, errno)),
+        _ => Err(report::vanished()),
+    }
 }
 
 /// A pair of connected sockets that keep messages apart.

@@ -248,7 +248,6 @@ fn wrong_requests_fail_before_anything_is_made() {
         ("/linux/namespaces/1", json!({"type": "network", "path": "/etc/passwd"})),
         ("/linux/namespaces/1", json!({"type": "network", "path": "/no/such"})),
         ("/linux/namespaces/4", json!({"type": "uts"})),
-        ("/linux/personality", json!({"domain": "LINUX32"})),
     ] {
         let mut container = Container::new("true");
         let (parent, name) = pointer.rsplit_once('/').unwrap();

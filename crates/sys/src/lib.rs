@@ -14,6 +14,7 @@ pub mod mount;
 pub mod namespace;
 pub mod network;
 pub mod process;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;

@@ -4,16 +4,21 @@ use failure::{Error, Result};
 
 /// Ranges with both ends in them, as they were written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct List(Vec<(u32, u32)>);
+pub(crate) struct List(Vec<(u32, u32)>);
 
 impl List {
     /// Reads a list; `None` if it is none. An empty text is an empty list.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.is_empty() {
             return Some(Self(Vec::new()));
         }
         text.split(',').map(|part| range(part.trim())).collect::<Option<_>>().map(Self)
+    }
+
+    /// First and last of each range.
+    pub(crate) fn ranges(&self) -> &[(u32, u32)] {
+        &self.0
     }
 
     /// Whether every number of this list is in the other, which the kernel wrote: sorted, without overlaps.

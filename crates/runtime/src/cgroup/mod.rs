@@ -11,7 +11,7 @@
 //! A group is made before its first process and outlives the last: creation either succeeds whole or leaves nothing.
 //! Nobody else may write below `/skep`, so a group's name is enough to find it again.
 
-mod cpuset;
+pub(crate) mod cpuset;
 mod device;
 mod file;
 mod host;

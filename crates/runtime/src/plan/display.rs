@@ -30,6 +30,9 @@ impl fmt::Display for Plan {
         if let Some(score) = self.oom_score_adjust {
             line(formatter, &format_args!("set the out-of-memory score adjustment to {score}"))?;
         }
+        if !self.scheduling.is_empty() {
+            line(formatter, &self.scheduling)?;
+        }
         for action in &self.actions {
             match action {
                 Action::Execute => line(formatter, &format_args!("execute {}", self.program))?,
@@ -85,8 +88,12 @@ impl fmt::Display for Action {
                 write!(formatter, "limit {name} to {soft}, at most {hard}")
             }
             Self::SetFileModeMask(mask) => write!(formatter, "set the file mode mask {mask:03o}"),
+            Self::SetPersonality { name, .. } => write!(formatter, "take the personality {name}"),
+            Self::SetMemoryPolicy { name, .. } => write!(formatter, "set the memory policy {name}"),
+            Self::SetProcessors(_) => write!(formatter, "choose the processors to run on"),
             Self::SetCredentials => write!(formatter, "become the user of the process"),
             Self::ForbidNewPrivileges => write!(formatter, "forbid new privileges"),
+            Self::ReportSettled => write!(formatter, "let the parent schedule it"),
             Self::ReportReady => write!(formatter, "hand the terminal to the parent"),
             Self::AwaitStart => write!(formatter, "wait for the start"),
             Self::CloseDescriptors => write!(formatter, "close all descriptors but 0 to 2"),

@@ -20,9 +20,11 @@ mod limits;
 mod mounts;
 mod namespaces;
 mod options;
+mod origin;
 mod paths;
 mod process;
 mod refuse;
+mod scheduling;
 mod settings;
 
 use std::path::Path;
@@ -38,6 +40,8 @@ pub(crate) use limits::Raised;
 pub(crate) use namespaces::{IdMaps, Joined, Namespaces};
 pub(crate) use options::Idmap;
 pub(crate) use process::{Identity, Program};
+pub(crate) use scheduling::Scheduling;
+use scheduling::{EVERY_PROCESSOR, Processors};
 
 use crate::seccomp::{self, Instruction};
 use crate::{ContainerId, Exec, cgroup};
@@ -72,6 +76,7 @@ pub struct Plan {
     pub(crate) terminal: bool,
     pub(crate) raised: Vec<Raised>,
     pub(crate) oom_score_adjust: Option<i32>,
+    pub(crate) scheduling: Scheduling,
     warnings: Vec<String>,
 }
 
@@ -93,6 +98,8 @@ impl Plan {
         let identity = Identity::read(process, namespaces.mapping.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
         let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
+        let scheduling = Scheduling::read(process)?;
+        let origin = origin::read(linux)?;
         let terminal = process.terminal().unwrap_or(false);
         let mounts = mounts::read(request.spec.mounts().as_deref().unwrap_or_default(), linux, &namespaces, terminal)?;
         if terminal && mounts.devpts.is_none() {
@@ -106,6 +113,10 @@ impl Plan {
         streams(&mut actions, terminal, devpts, identity.uid);
         let read_only = request.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
         directory(&mut actions, process, read_only)?;
+        actions.extend(origin);
+        if !scheduling.is_empty() {
+            actions.push(Action::ReportSettled);
+        }
         become_user(&mut actions, process, limits, terminal);
         execute(&mut actions, filter, true, request.init);
         Ok(Self {
@@ -118,6 +129,7 @@ impl Plan {
             terminal,
             raised,
             oom_score_adjust,
+            scheduling,
             warnings,
         })
     }
@@ -138,8 +150,9 @@ pub(crate) struct ExecPlan {
     pub(crate) terminal: bool,
     pub(crate) raised: Vec<Raised>,
     pub(crate) oom_score_adjust: Option<i32>,
-    /// Whether it waits until the parent has granted the last two.
-    pub(crate) waits: bool,
+    pub(crate) scheduling: Scheduling,
+    /// The processors of those on the way to the container's group.
+    pub(crate) processors: Option<Vec<u64>>,
 }
 
 impl ExecPlan {
@@ -154,23 +167,36 @@ impl ExecPlan {
         let identity = Identity::read(process, maps.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
         let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
-        let waits = !raised.is_empty() || oom_score_adjust.is_some();
+        let scheduling = Scheduling::read(process)?;
+        let Processors { initial: processors, last } = Processors::read(process)?;
+        let waits = !raised.is_empty() || oom_score_adjust.is_some() || !scheduling.is_empty();
         let terminal = process.terminal().unwrap_or(false);
         let mut actions = vec![Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() }];
+        actions.extend(last.map(Action::SetProcessors));
         if maps.is_some() {
             actions.push(Action::BecomeRoot);
         }
         actions.push(Action::AdoptRoot);
         streams(&mut actions, terminal, None, identity.uid);
         actions.push(Action::ChangeDirectory(paths::plain(process.cwd())?));
+        actions.extend(origin::read(exec.linux)?);
         if waits {
+            actions.push(Action::ReportSettled);
             actions.push(Action::AwaitStart);
         }
         become_user(&mut actions, process, limits, terminal);
         execute(&mut actions, filter, false, false);
         let program = Program::read(process)?;
-        Ok(Self { namespaces: kinds, actions, identity, program, terminal, raised, oom_score_adjust, waits })
+        let namespaces = kinds;
+        Ok(Self { namespaces, actions, identity, program, terminal, raised, oom_score_adjust, scheduling, processors })
     }
+}
+
+/// Whether the container's group has processors of its own.
+fn has_processors(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let processors = resources.and_then(|resources| resources.cpu().as_ref()).and_then(|cpu| cpu.cpus().as_ref());
+    processors.is_some_and(|processors| !processors.is_empty())
 }
 
 fn process_of(spec: &Spec) -> Result<&Process> {
@@ -194,6 +220,10 @@ fn filter(
 
 fn before_root(actions: &mut Vec<Action>, request: &Request<'_>, namespaces: &Namespaces) -> Result<()> {
     actions.push(Action::JoinCgroups { path: request.cgroup.as_str().to_owned() });
+    if has_processors(request.spec) {
+        // Kernels from 6.2 on remember what the caller was bound to, and would cut the group's processors down to it.
+        actions.push(Action::SetProcessors(EVERY_PROCESSOR.to_vec()));
+    }
     if namespaces.in_child != 0 {
         actions.push(Action::NewNamespaces(namespaces.in_child));
     }

@@ -14,10 +14,8 @@ pub(crate) fn linux(linux: &Linux) -> Result<()> {
     let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     refuse(&[
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.mountLabel", filled(linux.mount_label())),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("linux.personality", linux.personality().is_some()),
         ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())),
         (
             "linux.rootfsPropagation",
@@ -32,9 +30,6 @@ pub(crate) fn process(process: &Process) -> Result<()> {
     refuse(&[
         ("process.apparmorProfile", filled(process.apparmor_profile())),
         ("process.selinuxLabel", filled(process.selinux_label())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
         ("process.commandLine", process.command_line().is_some()),
     ])
 }
