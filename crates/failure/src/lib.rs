@@ -6,7 +6,7 @@
 //! it, never both. Every library of the workspace returns this one type, so that no layer translates another's.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 
 /// The result of nearly every function of the workspace that can fail.
@@ -95,13 +95,29 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// The line and its causes, on one line.
+    /// The line and its causes, on one line: what a stranger's name or document brought along cannot break it, nor
+    /// command the terminal that shows it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.message)?;
+        let mut line = OneLine(formatter);
+        line.write_str(&self.message)?;
         match &self.source {
-            Some(source) => write!(formatter, ": {source}"),
+            Some(source) => write!(line, ": {source}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Writes control characters as Rust would in a string: `\n`, `\u{1b}`.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let plain = part.trim_end_matches(char::is_control);
+            self.0.write_str(plain)?;
+            write!(self.0, "{}", part[plain.len()..].escape_debug())?;
+        }
+        Ok(())
     }
 }
 
@@ -217,5 +233,11 @@ mod tests {
         let failure = failure.err();
         assert_eq!(failure.as_ref().map(Error::kind), Some(Kind::NotFound));
         assert_eq!(failure.map(|f| f.to_string()).as_deref(), Some("open `/x`: no such file or directory"));
+    }
+
+    #[test]
+    fn a_failure_stays_one_line_whatever_it_names() {
+        let failure = Error::invalid("no image `a\nb\x1b[2Jc\u{9b}`").with_source("`x\ty\r`: é \\n");
+        assert_eq!(failure.to_string(), r"no image `a\nb\u{1b}[2Jc\u{9b}`: `x\ty\r`: é \n");
     }
 }

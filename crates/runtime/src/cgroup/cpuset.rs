@@ -29,7 +29,10 @@ impl List {
 
 /// Checks what a user asks for against what the parent group has. v1 refuses a CPU that is not there with a bare
 /// "invalid argument", and v2 takes it in silence and ignores it: so that both say the same, it is checked before.
-pub(super) fn check(option: &str, wanted: &str, available: &str) -> Result<()> {
+///
+/// # Errors
+/// It is no list, or names what the machine does not have.
+pub fn check(option: &str, wanted: &str, available: &str) -> Result<()> {
     let available = available.trim();
     let list = List::parse(wanted)
         .filter(|list| !list.0.is_empty())

@@ -30,6 +30,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use cpuset::check as check_list;
 pub use limits::MINIMUM_MEMORY;
 pub(crate) use view::is_unified;
 
