@@ -22,6 +22,7 @@ mod mounts;
 mod program;
 mod reaper;
 pub mod step;
+mod supervised;
 mod terminal;
 mod walk;
 

@@ -150,11 +150,22 @@ pub enum Step<'a> {
         program: &'a [Instruction],
         /// `SECCOMP_FILTER_FLAG_*`.
         flags: u32,
+        /// Who decides on calls that the filter leaves open.
+        supervisor: Option<Supervisor<'a>>,
     },
     /// Splits: this process stays as PID 1, which forwards and reaps; the child goes on.
     Supervise(Credentials<'a>),
     /// Executes the program.
     Execute(Program<'a>),
+}
+
+/// Whom a filter asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Supervisor<'a> {
+    /// Connected to it.
+    pub connection: BorrowedFd<'a>,
+    /// A file with what it is told of the process; written before the start.
+    pub state: BorrowedFd<'a>,
 }
 
 /// A file system to make with fsopen.

@@ -11,15 +11,19 @@ use sys::signal::{self, Set};
 
 use crate::channel::{self, Message};
 use crate::step::{SLOTS, Step};
+use crate::supervised::{self, Witness};
 use crate::{credentials, inside, masks, mounts, program, reaper, terminal};
 
 /// Walks the steps in a process that was just cloned. Ends in the program, or in a report and the end of the process.
 pub fn run(steps: &[Step<'_>], channel: BorrowedFd<'_>) -> ! {
-    let mut child = Child { channel, slots: [const { None }; SLOTS], root: None, master: None };
+    let mut child = Child { channel, slots: [const { None }; SLOTS], root: None, master: None, witness: None };
     let (step, errno) = match child.prepare() {
         Err(errno) => (0, errno),
         Ok(()) => child.walk(steps),
     };
+    if let Some(witness) = child.witness {
+        witness.fail(step, errno);
+    }
     // Nobody is left to tell if this fails.
     let _ = channel::send(channel, Message::Failed { step, errno: errno.raw_os_error() }, None);
     sys::process::exit(125)
@@ -31,6 +35,8 @@ struct Child<'a> {
     slots: [Option<OwnedFd>; SLOTS],
     root: Option<OwnedFd>,
     master: Option<OwnedFd>,
+    /// Who reports what fails, once there is a filter that may forbid it.
+    witness: Option<&'static Witness>,
 }
 
 impl Child<'_> {
@@ -49,7 +55,7 @@ impl Child<'_> {
     fn walk(&mut self, steps: &[Step<'_>]) -> (u32, Errno) {
         let mut number = 0;
         for step in steps {
-            if let Err(errno) = self.take(step) {
+            if let Err(errno) = self.take(step, number) {
                 return (number, errno);
             }
             number += 1;
@@ -57,7 +63,7 @@ impl Child<'_> {
         (number, Errno::NOSYS)
     }
 
-    fn take(&mut self, step: &Step<'_>) -> Result<()> {
+    fn take(&mut self, step: &Step<'_>, number: u32) -> Result<()> {
         match *step {
             Step::JoinCgroups(files) => join_cgroups(files),
             Step::NewNamespaces(kinds) => sys::namespace::unshare(UnshareFlags::from_bits_retain(kinds)),
@@ -102,8 +108,18 @@ impl Child<'_> {
             Step::ReportReady => self.report_ready(),
             Step::AwaitStart => self.await_message(Message::Start),
             Step::CloseDescriptors => sys::process::close_on_exec_from(3),
-            Step::LoadFilter { program, flags } => sys::seccomp::load(program, flags),
-            Step::Supervise(ref credentials) => reaper::supervise(credentials),
+            Step::LoadFilter { program, flags, supervisor: None } => sys::seccomp::load(program, flags),
+            Step::LoadFilter { program, flags, supervisor: Some(supervisor) } => {
+                self.witness = Some(supervised::load(program, flags, supervisor, self.channel, number)?);
+                Ok(())
+            }
+            Step::Supervise(ref credentials) => {
+                // It would stay behind with PID 1, and the program's process never had it.
+                if let Some(witness) = self.witness.take() {
+                    witness.dismiss();
+                }
+                reaper::supervise(credentials)
+            }
             Step::Execute(ref program) => Err(program::execute(program)),
         }
     }

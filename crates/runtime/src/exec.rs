@@ -61,7 +61,8 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
         Joiners::Tasks(files) => (files.iter().map(AsFd::as_fd).collect(), None),
         Joiners::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
     };
-    let outside = Outside { joiners: &files, cgroup_names: &[], cgroup_links: &[], streams: stdio.borrow() };
+    let outside =
+        Outside { joiners: &files, cgroup_names: &[], cgroup_links: &[], streams: stdio.borrow(), supervisor: None };
     let pointers = Pointers::new(&plan.program);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;

@@ -132,7 +132,13 @@ fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, Own
         Joiners::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
     };
     let (names, links) = cgroup_names(group);
-    let outside = Outside { joiners: &files, cgroup_names: &names, cgroup_links: &links, streams: stdio.borrow() };
+    let outside = Outside {
+        joiners: &files,
+        cgroup_names: &names,
+        cgroup_links: &links,
+        streams: stdio.borrow(),
+        supervisor: None,
+    };
     let pointers = Pointers::new(&plan.program);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;

@@ -89,6 +89,9 @@ fn verdicts_of_the_default() {
     assert_eq!(verdict(&program, I386, 5000, &[]), ENOSYS);
     assert_eq!(verdict(&program, X86_64, X32, &[]), ALLOW, "read of x32");
     assert_eq!(verdict(&program, X86_64, X32 | 165, &[]), EPERM, "mount of x32");
+    assert_eq!(verdict(&program, X86_64, X32 | 520, &[]), ALLOW, "execve of x32");
+    assert_eq!(verdict(&program, X86_64, X32 | 511, &[]), ENOSYS);
+    assert_eq!(verdict(&program, X86_64, X32 | 548, &[]), ENOSYS);
     assert_eq!(verdict(&program, X86_64, X32 | 462, &[]), ALLOW);
     assert_eq!(verdict(&program, X86_64, X32 | 5000, &[]), ENOSYS);
     assert_eq!(verdict(&program, 0xc000_00b7, 63, &[]), KILL, "another architecture");

@@ -18,6 +18,7 @@ pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod terminal;
+pub mod thread;
 pub mod title;
 
 mod call;

@@ -55,7 +55,7 @@ pub(crate) enum Action {
     ReportReady,
     AwaitStart,
     CloseDescriptors,
-    LoadFilter { program: Vec<Instruction>, flags: u32 },
+    LoadFilter { program: Vec<Instruction>, flags: u32, supervised: bool },
     Supervise,
     Execute,
 }
@@ -103,6 +103,8 @@ pub(crate) struct Outside<'a> {
     /// Links beside them.
     pub(crate) cgroup_links: &'a [u8],
     pub(crate) streams: Streams<'a>,
+    /// Whom the system call filter asks.
+    pub(crate) supervisor: Option<init::step::Supervisor<'a>>,
 }
 
 /// Standard streams at launching.
@@ -201,7 +203,9 @@ fn borrow_one<'a>(
         Action::ReportReady => Step::ReportReady,
         Action::AwaitStart => Step::AwaitStart,
         Action::CloseDescriptors => Step::CloseDescriptors,
-        Action::LoadFilter { program, flags } => Step::LoadFilter { program, flags: *flags },
+        Action::LoadFilter { program, flags, supervised } => {
+            Step::LoadFilter { program, flags: *flags, supervisor: outside.supervisor.filter(|_| *supervised) }
+        }
         Action::Supervise => Step::Supervise(identity.borrow()),
         Action::Execute => Step::Execute(program),
     }

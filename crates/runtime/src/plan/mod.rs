@@ -210,6 +210,9 @@ fn filter(
     cache: Option<&Path>,
 ) -> Result<Option<(Vec<Instruction>, u32)>> {
     let flags = linux.seccomp().as_ref().map_or(0, seccomp::flags);
+    if linux.seccomp().as_ref().is_some_and(seccomp::notifies) {
+        return Err(Error::unsupported("a seccomp supervisor (`SCMP_ACT_NOTIFY`) is not supported yet"));
+    }
     let program = match (given, linux.seccomp()) {
         (Some(program), _) => program.to_vec(),
         (None, Some(wanted)) => seccomp::compile(wanted, cache).context("cannot use the system call filter")?,
@@ -318,7 +321,7 @@ fn execute(actions: &mut Vec<Action>, filter: Option<(Vec<Instruction>, u32)>, w
     }
     actions.push(Action::CloseDescriptors);
     // Last: a filter may forbid whatever else is to be done.
-    actions.extend(filter.map(|(program, flags)| Action::LoadFilter { program, flags }));
+    actions.extend(filter.map(|(program, flags)| Action::LoadFilter { program, flags, supervised: false }));
     if supervise {
         actions.push(Action::Supervise);
     }

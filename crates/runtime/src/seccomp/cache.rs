@@ -3,8 +3,9 @@
 //! ```text
 //! <directory>/<sha256 of the filter, the machine and the compiler, in hex>
 //! <directory>/docker-<digest of the table>-<capabilities>-...          the default profile's
-//!     8 bytes  "skepbpf1"
+//!     8 bytes  "skepbpf2"
 //!     8 bytes  number of instructions, in the machine's byte order
+//!     8 bytes  number of calls that the filter names and nobody knows
 //!     8 bytes  each instruction
 //! ```
 //! A file is written beside its place and renamed into it, and nothing in it is trusted by its name alone: one that
@@ -23,13 +24,22 @@ use sha2::{Digest, Sha256};
 use super::Instruction;
 use super::compiler::LONGEST;
 
-const MAGIC: [u8; 8] = *b"skepbpf1";
-const HEADER: usize = 16;
+const MAGIC: [u8; 8] = *b"skepbpf2";
+const HEADER: usize = 24;
 const LARGEST: usize = HEADER + LONGEST * size_of::<Instruction>();
 /// The default profile's program has half of this.
 const USUAL: usize = 8192;
 /// To be raised when the compiler in this crate makes other programs of the same filter.
-pub(super) const COMPILER: u32 = 2;
+pub(super) const COMPILER: u32 = 4;
+
+/// A filter, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// What the kernel runs.
+    pub(super) instructions: Vec<Instruction>,
+    /// How many calls the filter names that nobody knows: kept, so that whoever finds none need not look for them again.
+    pub(super) unknown: u64,
+}
 
 /// The name of a filter's program.
 pub(super) fn key(filter: &LinuxSeccomp) -> String {
@@ -49,11 +59,7 @@ pub(super) fn builtin_key(name: &str, digest: u64, conditions: &str) -> String {
 }
 
 /// The program of this name, or the one that is made and put there.
-pub(super) fn find_or_make(
-    directory: &Path,
-    key: &str,
-    make: impl FnOnce() -> Result<Vec<Instruction>>,
-) -> Result<Vec<Instruction>> {
+pub(super) fn find_or_make(directory: &Path, key: &str, make: impl FnOnce() -> Result<Program>) -> Result<Program> {
     if let Some(program) = read(directory, key) {
         return Ok(program);
     }
@@ -64,7 +70,7 @@ pub(super) fn find_or_make(
 }
 
 /// The program, if there is a sound one.
-fn read(directory: &Path, key: &str) -> Option<Vec<Instruction>> {
+fn read(directory: &Path, key: &str) -> Option<Program> {
     let mut file = fs::File::open(directory.join(key)).ok()?;
     let mut bytes = vec![0; USUAL];
     let mut length = 0;
@@ -83,7 +89,7 @@ fn read(directory: &Path, key: &str) -> Option<Vec<Instruction>> {
 }
 
 /// Puts a program in its place, whole or not at all.
-fn write(directory: &Path, key: &str, program: &[Instruction]) -> std::io::Result<()> {
+fn write(directory: &Path, key: &str, program: &Program) -> std::io::Result<()> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     fs::create_dir_all(directory)?;
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -95,20 +101,22 @@ fn write(directory: &Path, key: &str, program: &[Instruction]) -> std::io::Resul
     written
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<Instruction>> {
+fn parse(bytes: &[u8]) -> Option<Program> {
     let (words, rest) = bytes.as_chunks::<8>();
-    let [magic, count, program @ ..] = words else { return None };
+    let [magic, count, unknown, program @ ..] = words else { return None };
     let sound = rest.is_empty()
         && *magic == MAGIC
         && u64::from_ne_bytes(*count) == program.len() as u64
         && (1..=LONGEST).contains(&program.len());
-    sound.then(|| program.iter().map(|word| Instruction::from_ne_bytes(*word)).collect())
+    let instructions = || program.iter().map(|word| Instruction::from_ne_bytes(*word)).collect();
+    sound.then(|| Program { instructions: instructions(), unknown: u64::from_ne_bytes(*unknown) })
 }
 
-fn bytes(program: &[Instruction]) -> Vec<u8> {
+fn bytes(program: &Program) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    bytes.extend((program.len() as u64).to_ne_bytes());
-    bytes.extend(program.iter().flat_map(|word| word.to_ne_bytes()));
+    bytes.extend((program.instructions.len() as u64).to_ne_bytes());
+    bytes.extend(program.unknown.to_ne_bytes());
+    bytes.extend(program.instructions.iter().flat_map(|word| word.to_ne_bytes()));
     bytes
 }
 
@@ -131,8 +139,6 @@ fn description(filter: &LinuxSeccomp) -> Vec<u8> {
     for architecture in architectures {
         number(&mut text, *architecture as u64);
     }
-    // A path is never compiled, but a filter with one must not be found under the name of one without.
-    number(&mut text, filter.listener_path().is_some().into());
     for call in filter.syscalls().iter().flatten() {
         number(&mut text, call.names().len() as u64);
         for name in call.names() {
@@ -159,8 +165,9 @@ mod tests {
 
     #[test]
     fn only_a_sound_file_is_a_program() {
+        let bytes = |instructions: &[Instruction]| bytes(&Program { instructions: instructions.to_vec(), unknown: 3 });
         let whole = bytes(&[6 << 1, 0x7fff_0000_0000_0006]);
-        assert_eq!(parse(&whole).map(|program| program.len()), Some(2));
+        assert_eq!(parse(&whole).map(|program| (program.instructions.len(), program.unknown)), Some((2, 3)));
         for cut in 0..whole.len() {
             assert_eq!(parse(&whole[..cut]), None, "{cut}");
         }

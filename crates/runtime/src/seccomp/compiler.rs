@@ -7,33 +7,37 @@ use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilter
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
 use rustix::fs::MemfdFlags;
 
+use super::Instruction;
+use super::cache::Program;
 use super::condense::{self, Verdicts};
 use super::newer::{self, Rules};
-use super::{Instruction, profile};
 
 const EPERM: u32 = 1;
 /// The kernel takes no longer program.
 pub(super) const LONGEST: usize = 4096;
-/// The upper half of an action is what to do, the lower one an errno or a message.
-const ACTION_MASK: u32 = 0xffff_0000;
 
-/// Compiles a filter.
-pub(super) fn compile(filter: &LinuxSeccomp) -> Result<Vec<Instruction>> {
-    if filter.listener_path().is_some() {
-        return Err(profile::no_supervisor());
-    }
-    let default = action(filter.default_action(), filter.default_errno_ret())?;
+/// Compiles a filter that was [checked](super::check).
+pub(super) fn compile(filter: &LinuxSeccomp) -> Result<Program> {
+    let default = action(filter.default_action(), filter.default_errno_ret());
     let mut context = ScmpFilterContext::new(default).map_err(|cause| failed("start the filter", cause))?;
     let architectures = architectures(filter);
     for architecture in &architectures {
         let added = context.add_arch(convert(*architecture)?);
-        added.map_err(|cause| failed(&format!("cover `{architecture}`"), cause))?;
+        added.map_err(|cause| uncovered(*architecture, &cause.to_string()))?;
     }
-    let mut build = Build { context, default, newer: Rules::default(), last: 0 };
+    let mut build = Build { context, default, newer: Rules::default(), last: 0, unknown: 0 };
     for call in filter.syscalls().as_deref().unwrap_or_default() {
         build.add(call)?;
     }
-    build.finish(&architectures)
+    let unknown = build.unknown;
+    Ok(Program { instructions: build.finish(&architectures)?, unknown })
+}
+
+/// The names that are left out, because neither libseccomp nor the table of newer calls knows them.
+pub(super) fn unknown(filter: &LinuxSeccomp) -> Vec<String> {
+    let names = filter.syscalls().iter().flatten().flat_map(LinuxSyscall::names);
+    let unknown = names.filter(|name| ScmpSyscall::from_name(name).is_err() && newer::find(name).is_none());
+    unknown.cloned().collect()
 }
 
 /// A filter in the making.
@@ -43,12 +47,14 @@ struct Build {
     newer: Rules,
     /// The last call that a rule names.
     last: u32,
+    /// How many names nobody knows.
+    unknown: u64,
 }
 
 impl Build {
     fn add(&mut self, call: &LinuxSyscall) -> Result<()> {
-        let action = action(call.action(), call.errno_ret())?;
-        let conditions = conditions(call.args().as_deref().unwrap_or_default())?;
+        let action = action(call.action(), call.errno_ret());
+        let conditions = conditions(call.args().as_deref().unwrap_or_default());
         for name in call.names() {
             let Ok(known) = ScmpSyscall::from_name(name) else {
                 self.add_newer(name, call, action)?;
@@ -68,7 +74,10 @@ impl Build {
     /// A call that neither libseccomp nor the table of newer ones knows is left to the default action: Docker's profile names
     /// calls of many architectures, and is read by older engines.
     fn add_newer(&mut self, name: &str, call: &LinuxSyscall, action: ScmpAction) -> Result<()> {
-        let Some(newer) = newer::find(name) else { return Ok(()) };
+        let Some(newer) = newer::find(name) else {
+            self.unknown += 1;
+            return Ok(());
+        };
         if !call.args().as_deref().unwrap_or_default().is_empty() {
             let reason = "conditions on it need a newer libseccomp";
             return Err(Error::unsupported(format!("the seccomp filter has a rule for `{name}`: {reason}")));
@@ -81,8 +90,9 @@ impl Build {
     }
 
     fn finish(mut self, architectures: &[Arch]) -> Result<Vec<Instruction>> {
-        // A filter that allows by default needs no answer for what is new.
-        let allows = matches!(self.default, ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_));
+        // A filter that allows by default needs no answer for what is new, and one that asks wants to be asked.
+        let asks = matches!(self.default, ScmpAction::Trace(_) | ScmpAction::Notify);
+        let allows = asks || matches!(self.default, ScmpAction::Allow | ScmpAction::Log);
         self.newer.last = (!allows).then_some(self.last);
         let long = export(&self.context)?;
         let has_x32 = architectures.contains(&Arch::ScmpArchX32);
@@ -134,15 +144,12 @@ fn add_rules(
     }
 }
 
-fn conditions(arguments: &[LinuxSeccompArg]) -> Result<Vec<(u32, ScmpArgCompare)>> {
+fn conditions(arguments: &[LinuxSeccompArg]) -> Vec<(u32, ScmpArgCompare)> {
     arguments.iter().map(condition).collect()
 }
 
-fn condition(argument: &LinuxSeccompArg) -> Result<(u32, ScmpArgCompare)> {
-    let index = u32::try_from(argument.index()).ok().filter(|index| *index < 6).ok_or_else(|| {
-        Error::invalid(format!("the seccomp filter has a condition on argument {}; a call has 6", argument.index()))
-    })?;
-    let (value, second) = (argument.value(), argument.value_two().unwrap_or(0));
+fn condition(argument: &LinuxSeccompArg) -> (u32, ScmpArgCompare) {
+    let (index, value, second) = (argument.index() as u32, argument.value(), argument.value_two().unwrap_or(0));
     let (operator, value) = match argument.op() {
         LinuxSeccompOperator::ScmpCmpNe => (ScmpCompareOp::NotEqual, value),
         LinuxSeccompOperator::ScmpCmpLt => (ScmpCompareOp::Less, value),
@@ -152,24 +159,21 @@ fn condition(argument: &LinuxSeccompArg) -> Result<(u32, ScmpArgCompare)> {
         LinuxSeccompOperator::ScmpCmpGt => (ScmpCompareOp::Greater, value),
         LinuxSeccompOperator::ScmpCmpMaskedEq => (ScmpCompareOp::MaskedEqual(value), second),
     };
-    Ok((index, ScmpArgCompare::new(index, operator, value)))
+    (index, ScmpArgCompare::new(index, operator, value))
 }
 
-fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAction> {
-    let errno = errno.unwrap_or(EPERM);
-    if errno & ACTION_MASK != 0 {
-        return Err(Error::invalid(format!("the seccomp filter returns `{errno}`, which is no error number")));
-    }
-    Ok(match action {
+fn action(action: LinuxSeccompAction, errno: Option<u32>) -> ScmpAction {
+    let errno = errno.unwrap_or(EPERM) as u16;
+    match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => ScmpAction::KillThread,
         LinuxSeccompAction::ScmpActKillProcess => ScmpAction::KillProcess,
         LinuxSeccompAction::ScmpActTrap => ScmpAction::Trap,
-        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(errno.cast_signed()),
-        LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(errno as u16),
+        LinuxSeccompAction::ScmpActErrno => ScmpAction::Errno(errno.into()),
+        LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(errno),
         LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
         LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
-        LinuxSeccompAction::ScmpActNotify => return Err(profile::no_supervisor()),
-    })
+        LinuxSeccompAction::ScmpActNotify => ScmpAction::Notify,
+    }
 }
 
 /// The filter's architectures; libseccomp covers the machine's own in any case.
@@ -190,7 +194,17 @@ fn native() -> Arch {
 }
 
 fn convert(architecture: Arch) -> Result<ScmpArch> {
-    architecture.to_string().parse().map_err(|cause| failed(&format!("cover `{architecture}`"), cause))
+    architecture
+        .to_string()
+        .parse()
+        .map_err(|cause: libseccomp::error::SeccompError| uncovered(architecture, &cause.to_string()))
+}
+
+/// One that this libseccomp does not know, or of another byte order than the machine's.
+fn uncovered(architecture: Arch, cause: &str) -> Error {
+    let line =
+        format!("the seccomp filter covers `{architecture}`, which cannot be filtered on this machine; leave it out");
+    Error::invalid(line).with_source(cause.to_owned())
 }
 
 /// libseccomp writes programs to descriptors only.

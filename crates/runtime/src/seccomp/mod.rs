@@ -6,6 +6,7 @@
 
 mod bpf;
 mod cache;
+mod check;
 mod compiler;
 mod condense;
 mod docker;
@@ -17,14 +18,28 @@ use std::path::Path;
 use failure::Result;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
 
+pub(crate) use check::notifies;
 pub use profile::{Profile, docker_default, parse_docker_json};
 pub use sys::seccomp::Instruction;
 
 /// The program of a filter: from the cache directory if it is there, else compiled, and put there.
 ///
 /// # Errors
-/// The filter asks for what cannot be expressed, or for a supervisor.
+/// The filter asks for what cannot be expressed.
 pub fn compile(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<Vec<Instruction>> {
+    find(filter, cache).map(|program| program.instructions)
+}
+
+/// The same, with the names of calls that nobody knows: they are left out, as with runc.
+#[allow(dead_code)]
+pub(crate) fn compile_and_tell(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<(Vec<Instruction>, Vec<String>)> {
+    let program = find(filter, cache)?;
+    let unknown = if program.unknown == 0 { Vec::new() } else { compiler::unknown(filter) };
+    Ok((program.instructions, unknown))
+}
+
+fn find(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<cache::Program> {
+    check::filter(filter)?;
     let Some(directory) = cache else { return compiler::compile(filter) };
     cache::find_or_make(directory, &cache::key(filter), || compiler::compile(filter))
 }
@@ -36,13 +51,20 @@ pub const DEFAULT_FLAGS: u32 = 1 << 2;
 /// The flags for seccomp(2) that go with a filter.
 #[must_use]
 pub fn flags(filter: &LinuxSeccomp) -> u32 {
+    const TSYNC: u32 = 1;
     const LOG: u32 = 1 << 1;
+    const WAIT_KILLABLE_RECV: u32 = 1 << 5;
     let Some(flags) = filter.flags() else { return DEFAULT_FLAGS };
+    let notifies = notifies(filter);
     let bits = flags.iter().map(|flag| match flag {
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => LOG,
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => DEFAULT_FLAGS,
-        // The process that loads the filter has one thread, and there is no supervisor to wait for.
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync | LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
+        // The thread beside the one that loads the filter has to stay free of it, and ends before the program begins.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if notifies => 0,
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => TSYNC,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notifies => WAIT_KILLABLE_RECV,
+        // Nobody is waited for.
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
     });
     bits.fold(0, |all, bit| all | bit)
 }

@@ -15,6 +15,8 @@ use super::condense::{Verdict, Verdicts};
 /// Below it, numbers differ between architectures.
 const COMMON: u32 = 424;
 const X32_BIT: u32 = 0x4000_0000;
+/// Old calls that x32 has in a form of its own, execve among them: libseccomp knows them all.
+const X32_OWN: std::ops::RangeInclusive<u32> = 512..=547;
 const ENOSYS: Verdict = Verdict::Return(0x0005_0000 | 38);
 
 /// The calls since Linux 5.17 with common numbers.
@@ -92,7 +94,10 @@ impl Rules {
             let end = if token == Arch::ScmpArchX86_64 as u32 { X32_BIT - 1 } else { u32::MAX };
             verdicts.set(beyond, end, ENOSYS);
             if let Some(bit) = x32 {
-                verdicts.set(bit + beyond, u32::MAX, ENOSYS);
+                if beyond < *X32_OWN.start() {
+                    verdicts.set(bit + beyond, bit + X32_OWN.start() - 1, ENOSYS);
+                }
+                verdicts.set(bit + beyond.max(X32_OWN.end() + 1), u32::MAX, ENOSYS);
             }
         }
     }

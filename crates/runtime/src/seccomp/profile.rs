@@ -17,7 +17,7 @@
 //!                   "excludes": { } } ] }
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use failure::{Error, Result};
 use oci_spec::runtime::{
@@ -25,7 +25,7 @@ use oci_spec::runtime::{
 };
 use serde::Deserialize;
 
-use super::{Instruction, cache, compiler, docker};
+use super::{Instruction, cache, check, compiler, docker};
 use crate::capabilities::{self, Set};
 
 /// Profiles that people write have some tens of kilobytes.
@@ -67,6 +67,8 @@ struct Rules {
     default_errno: Option<u32>,
     architectures: Vec<Arch>,
     flags: Option<Vec<LinuxSeccompFilterFlag>>,
+    /// Where a supervisor listens, and what it is told.
+    listener: (Option<PathBuf>, Option<String>),
     rules: Vec<Rule>,
 }
 
@@ -112,14 +114,16 @@ pub const fn docker_default() -> Profile {
 /// A profile in Docker's JSON form, as `--security-opt seccomp=FILE` names one.
 ///
 /// # Errors
-/// The text is no such profile, or asks for a supervisor (`SCMP_ACT_NOTIFY`).
+/// The text is no such profile, or asks for what cannot be done.
 pub fn parse_docker_json(text: &[u8]) -> Result<Profile> {
     if text.len() > LARGEST {
         return Err(Error::invalid("the seccomp profile is larger than 1 MiB"));
     }
     let written: Written = serde_json::from_slice(text)
         .map_err(|cause| Error::invalid("the seccomp profile is not of Docker's JSON form").with_source(cause))?;
-    written.into_rules().map(|rules| Profile(Source::Written(rules)))
+    let rules = written.into_rules()?;
+    rules.check()?;
+    Ok(Profile(Source::Written(rules)))
 }
 
 impl Profile {
@@ -147,17 +151,27 @@ impl Profile {
         };
         let conditions = format!("{:x}-{}", capabilities.bits(), docker::kernel_conditions(running_kernel()?));
         let key = cache::builtin_key("docker", docker::DIGEST, &conditions);
-        cache::find_or_make(directory, &key, || compiler::compile(&self.for_capabilities(capabilities)?))
+        let program =
+            cache::find_or_make(directory, &key, || compiler::compile(&self.for_capabilities(capabilities)?))?;
+        Ok(program.instructions)
     }
 }
 
 impl Rules {
+    /// Whatever container they are chosen for.
+    fn check(&self) -> Result<()> {
+        let mut all = self.on(&Machine { capabilities: Set::EMPTY, architecture: MACHINE, kernel: Kernel(0, 0) });
+        all.set_syscalls(Some(self.rules.iter().map(Rule::to_oci).collect()));
+        check::filter(&all)
+    }
+
     fn docker() -> Self {
         Self {
             default_action: LinuxSeccompAction::ScmpActErrno,
             default_errno: Some(1),
             architectures: docker::architectures(),
             flags: None,
+            listener: (None, None),
             rules: docker::rules(),
         }
     }
@@ -170,6 +184,8 @@ impl Rules {
             .set_default_errno_ret(self.default_errno)
             .set_architectures((!self.architectures.is_empty()).then(|| self.architectures.clone()))
             .set_flags(self.flags.clone())
+            .set_listener_path(self.listener.0.clone())
+            .set_listener_metadata(self.listener.1.clone())
             .set_syscalls(Some(self.rules.iter().filter(holds).map(Rule::to_oci).collect()));
         filter
     }
@@ -238,6 +254,7 @@ struct Written {
     arch_map: Option<Vec<WrittenArchitecture>>,
     flags: Option<Vec<LinuxSeccompFilterFlag>>,
     listener_path: Option<String>,
+    listener_metadata: Option<String>,
     #[serde(default)]
     syscalls: Option<Vec<WrittenRule>>,
 }
@@ -272,10 +289,6 @@ struct WrittenCondition {
 
 impl Written {
     fn into_rules(self) -> Result<Rules> {
-        if self.listener_path.is_some_and(|path| !path.is_empty()) {
-            return Err(no_supervisor());
-        }
-        reject_notify(self.default_action)?;
         let listed = self.architectures.unwrap_or_default();
         let mapped = self.arch_map.unwrap_or_default();
         if !listed.is_empty() && !mapped.is_empty() {
@@ -294,6 +307,7 @@ impl Written {
             default_errno: self.default_errno_ret,
             architectures,
             flags: self.flags,
+            listener: (self.listener_path.filter(|path| !path.is_empty()).map(PathBuf::from), self.listener_metadata),
             rules,
         })
     }
@@ -301,7 +315,6 @@ impl Written {
 
 impl WrittenRule {
     fn into_rule(self) -> Result<Rule> {
-        reject_notify(self.action)?;
         let (name, names) = (self.name.filter(|name| !name.is_empty()), self.names.unwrap_or_default());
         let names = match name {
             Some(_) if !names.is_empty() => return Err(wrong("has a rule with both `name` and `names`; use one")),
@@ -347,14 +360,6 @@ fn small(digits: &str) -> Option<u16> {
 fn architecture(name: &str) -> Result<Arch> {
     serde_json::from_value(serde_json::Value::from(name))
         .map_err(|_| wrong(&format!("names an unknown architecture `{}`", name.escape_debug())))
-}
-
-fn reject_notify(action: LinuxSeccompAction) -> Result<()> {
-    if action == LinuxSeccompAction::ScmpActNotify { Err(no_supervisor()) } else { Ok(()) }
-}
-
-pub(super) fn no_supervisor() -> Error {
-    Error::unsupported("the seccomp profile asks for a supervisor (`SCMP_ACT_NOTIFY`), which skep does not have yet")
 }
 
 fn wrong(what: &str) -> Error {
@@ -405,7 +410,8 @@ mod tests {
                 r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"name":"x","action":"SCMP_ACT_NOTIFY"}]}"#,
                 "supervisor",
             ),
-            (r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"}"#, "supervisor"),
+            (r#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":1}"#, "takes none"),
+            (r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"}"#, "without `listenerPath`"),
             (
                 r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86"],"archMap":[{"architecture":"SCMP_ARCH_X86"}]}"#,
                 "both `architectures`",
