@@ -140,7 +140,7 @@ fn plan(spec: &Spec) {
     let (Ok(id), Ok(group)) = ("0".repeat(64).parse::<ContainerId>(), cgroup::Path::new("/skep/fuzz")) else {
         panic!("the fuzz target's own names are wrong")
     };
-    let request = Request { id: &id, spec, cgroup: &group, filter: None, seccomp_cache: None, init: false };
+    let request = Request::new(&id, spec, &group);
     match Plan::new(&request) {
         Ok(plan) => drop(plan.to_string()),
         Err(error) => is_a_line(&error),

@@ -126,6 +126,7 @@ pub fn exec(home: &Home, id: &ContainerId, request: &ExecRequest, streams: ExecS
         linux: &linux,
         filter: filter.as_deref(),
         seccomp_cache: Some(&cache),
+        preserved: 0,
     };
     let running = runtime::exec(&exec, stdio).map_err(not_executable)?;
     let remote = running.terminal.map(Remote::Terminal).or(remote);

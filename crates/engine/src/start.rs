@@ -178,13 +178,12 @@ fn plan(home: &Home, config: &ContainerConfig, overlay: &Overlay) -> Result<Plan
     let spec = specification::specification(home, config, &facts)?;
     let cache = home.seccomp_cache();
     let filter = specification::default_filter(config, &cache)?;
+    let group = cgroup::Path::of_container(config.id.as_ref())?;
     let request = runtime::Request {
-        id: &config.id,
-        spec: &spec,
-        cgroup: &cgroup::Path::of_container(config.id.as_ref())?,
         filter: filter.as_deref(),
         seccomp_cache: Some(&cache),
         init: config.init,
+        ..runtime::Request::new(&config.id, &spec, &group)
     };
     let plan = Plan::new(&request)?;
     // The namespaces are open in the plan now: if their owners still live, they were theirs.

@@ -7,13 +7,21 @@
 //!     | -- MAPPED (only with a user namespace) --------> becomes the namespace's root, makes detached mounts
 //!     | mounts the root file system, /dev, binds         |
 //!     | -- MOUNT + descriptor (one each, in order) ----> enters the root, attaches them
+//!     | -- STATE + descriptor -------------------------> only with hooks that the child runs: what they read
+//!     | <------------------------------------- MOUNTED -- only with hooks before the root is entered
+//!     | runs its hooks                                   |
+//!     | -- GO ON --------------------------------------> runs its own, enters the root
 //!     |                                                  |
 //!     | <------------------------------------ SETTLED -- only if the parent is to schedule it
-//!     | <------------- READY + descriptor of the master -- only if the plan has a terminal
+//!     | <------------- READY + descriptor of the master -- only if the plan has a terminal, or the parent leaves
 //!     | -- START --------------------------------------> loads the filter, execve
 //!     | <------------------------- FAILED(step, errno) -- at any moment, and the child ends
 //!     | <------------------------------------ end of file -- its end closed by exec: the program runs
 //! ```
+//! A parent that leaves says LEFT instead of START, once others can find the container: the child then takes START from
+//! whoever connects to its start socket, and that connection is the channel from there on. If the parent dies before, so
+//! does the child.
+//!
 //! Each side finds out that the other died by the end of file. The parent never waits for a message but READY and the end,
 //! so that both work at the same time; what it sends early waits in the socket.
 //!
@@ -34,6 +42,14 @@ pub enum Message {
     Mapped,
     /// To the child: a detached mount comes with this.
     Mount,
+    /// To the child: a file with the state of the container comes with this, for its hooks.
+    State,
+    /// To the parent: the root is complete and not entered yet.
+    Mounted,
+    /// To the child: the parent's hooks have run.
+    GoOn,
+    /// To the child: the parent leaves; the start comes over the start socket.
+    Left,
     /// To the child: execute the program.
     Start,
     /// To the parent: all is prepared; the master of the terminal comes with this.
@@ -57,6 +73,10 @@ const START: u32 = u32::MAX - 2;
 const READY: u32 = u32::MAX - 3;
 const PROCESS: u32 = u32::MAX - 4;
 const SETTLED: u32 = u32::MAX - 16;
+const STATE: u32 = u32::MAX - 5;
+const MOUNTED: u32 = u32::MAX - 6;
+const GO_ON: u32 = u32::MAX - 7;
+const LEFT: u32 = u32::MAX - 8;
 const LENGTH: usize = 8;
 
 impl Message {
@@ -68,6 +88,10 @@ impl Message {
             Self::Ready => (READY, 0),
             Self::Settled => (SETTLED, 0),
             Self::Process(pid) => (PROCESS, pid),
+            Self::State => (STATE, 0),
+            Self::Mounted => (MOUNTED, 0),
+            Self::GoOn => (GO_ON, 0),
+            Self::Left => (LEFT, 0),
             Self::Failed { step, errno } => (step, errno),
         };
         let (tag, number) = (tag.to_ne_bytes(), number.to_ne_bytes());
@@ -84,6 +108,10 @@ impl Message {
             READY => Self::Ready,
             SETTLED => Self::Settled,
             PROCESS => Self::Process(number),
+            STATE => Self::State,
+            MOUNTED => Self::Mounted,
+            GO_ON => Self::GoOn,
+            LEFT => Self::Left,
             step => Self::Failed { step, errno: number },
         }
     }
@@ -165,8 +193,9 @@ mod tests {
     #[test]
     fn messages_survive_the_wire() {
         let failed = Message::Failed { step: 7, errno: 2 };
-        assert_eq!(Message::decode(Message::Settled.encode()), Message::Settled);
-        for message in [Message::Mapped, Message::Mount, Message::Start, Message::Ready, Message::Process(42), failed] {
+        let plain = [Message::Mapped, Message::Mount, Message::Start, Message::Ready, Message::Process(42)];
+        let hooks = [Message::State, Message::Mounted, Message::GoOn, Message::Left, Message::Settled, failed];
+        for message in plain.into_iter().chain(hooks) {
             assert_eq!(Message::decode(message.encode()), message);
         }
     }

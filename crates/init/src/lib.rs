@@ -10,11 +10,13 @@
 //!
 //! Where the host ends is one step, [`Step::EnterRoot`]: before it only the host's own paths are used, and after it the
 //! host's tree is gone, so that no path of the container can lead there. Paths inside the container are resolved by
-//! [`inside`] alone.
+//! [`inside`] alone, from a descriptor of the root. With hooks that must see both trees the order is another
+//! ([`Step::AttachRoot`] ... [`Step::EnterAttachedRoot`]), and those descriptors alone are the wall meanwhile.
 #![no_std]
 
 pub mod channel;
 mod credentials;
+mod hook;
 mod inside;
 mod join;
 mod masks;
@@ -26,6 +28,7 @@ mod supervised;
 mod terminal;
 mod walk;
 
+pub use hook::FAILED_HOOK;
 pub use join::{JOINING, Join, join};
 pub use step::Step;
 pub use walk::run;

@@ -34,13 +34,33 @@ pub(crate) fn isolate() -> Result<()> {
     rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
 }
 
-/// Makes the mount the root directory, and takes the old tree away. With "." twice the old root comes to lie on the
-/// new one, and is detached from there: no directory for it is needed.
-pub(crate) fn enter(root: &OwnedFd) -> Result<()> {
-    rustix::mount::move_mount(root, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+/// Attaches the detached root over the host's, so that it can be entered.
+pub(crate) fn attach_over_host(root: &OwnedFd) -> Result<()> {
+    rustix::mount::move_mount(root, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Makes the attached mount the root directory, and takes the old tree away. With "." twice the old root comes to lie on
+/// the new one, and is detached from there: no directory for it is needed.
+pub(crate) fn pivot(root: BorrowedFd<'_>) -> Result<()> {
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(c".", c".")?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
+}
+
+/// The same where pivot_root is impossible, from a ramdisk: the old tree stays below the new root. A program that may
+/// change its root can come back to it, so the host's proc and sysfs are taken away from there.
+pub(crate) fn change_root(root: BorrowedFd<'_>) -> Result<()> {
+    for place in [c"/proc", c"/sys"] {
+        match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+            // Not mounted, or locked by the user namespace, in which the kernel also refuses the way back.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    rustix::process::fchdir(root)?;
+    rustix::mount::move_mount(root, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    rustix::process::chroot(c".")?;
     rustix::process::chdir(c"/")
 }
 

@@ -22,8 +22,12 @@ pub enum Step<'a> {
     JoinCgroups(&'a [BorrowedFd<'a>]),
     /// Leaves the namespaces of these `CLONE_NEW*` kinds for new ones.
     NewNamespaces(u32),
+    /// Leaves the caller's session keyring for a new one.
+    LeaveKeyring,
     /// Cuts this mount namespace off from the one it was copied from.
     IsolateMounts,
+    /// Opens the directory of the host's tree at which [`Step::AttachRoot`] attaches the root.
+    OpenRootPoint(&'a CStr),
     /// Sets the interface `lo` up.
     RaiseLoopback,
     /// Sets the host name.
@@ -55,7 +59,25 @@ pub enum Step<'a> {
     EnterRoot {
         /// Which mount.
         slot: u8,
+        /// By pivot_root; else the host's tree stays below, out of reach of paths.
+        pivot: bool,
     },
+    /// Attaches the mount of the slot at the root point, where hooks find it; what follows goes into it by descriptor.
+    AttachRoot {
+        /// Which mount.
+        slot: u8,
+    },
+    /// Makes the attached root this process's root, and leaves the host's tree.
+    EnterAttachedRoot {
+        /// As in [`Step::EnterRoot`].
+        pivot: bool,
+    },
+    /// Takes the state of the container, which hooks read.
+    ReceiveState,
+    /// Lets the parent run its hooks, and waits for that.
+    AwaitHooks,
+    /// Runs a program in a process of its own and waits for it.
+    RunHook(Hook<'a>),
     /// Takes what is `/` here for the container's root: in a process that joined it.
     AdoptRoot,
     /// Attaches a mount inside the root; makes the mount point if it is missing. The slot keeps its descriptor.
@@ -140,10 +162,14 @@ pub enum Step<'a> {
     ReportSettled,
     /// Tells the parent that all is ready, with the master of the terminal.
     ReportReady,
+    /// Looks whether one of the program's candidates can be executed.
+    FindProgram(Program<'a>),
     /// Waits until the parent lets go.
     AwaitStart,
-    /// Marks all descriptors but 0 to 2 to be closed.
-    CloseDescriptors,
+    /// Waits until the parent leaves, and then for the start over this listening socket.
+    AcceptStart(BorrowedFd<'a>),
+    /// Marks all descriptors from this one on to be closed.
+    CloseDescriptors(u32),
     /// Loads a system call filter.
     LoadFilter {
         /// The program.
@@ -235,6 +261,19 @@ pub struct Credentials<'a> {
     pub ambient: u64,
     /// What is kept beyond that until exec takes it: to load a filter without no_new_privs.
     pub until_exec: u64,
+}
+
+/// A program to run beside the container's.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook<'a> {
+    /// Its file.
+    pub path: &'a CStr,
+    /// Its arguments, from its name on.
+    pub arguments: StringList<'a>,
+    /// Its environment.
+    pub environment: StringList<'a>,
+    /// How long it may take, in seconds.
+    pub timeout: Option<u32>,
 }
 
 /// A program to execute.

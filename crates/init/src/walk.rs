@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
+use rustix::net::SocketFlags;
 use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 use sys::signal::{self, Set};
@@ -12,11 +13,20 @@ use sys::signal::{self, Set};
 use crate::channel::{self, Message};
 use crate::step::{SLOTS, Step};
 use crate::supervised::{self, Witness};
-use crate::{credentials, inside, masks, mounts, program, reaper, terminal};
+use crate::{credentials, hook, inside, masks, mounts, program, reaper, terminal};
 
 /// Walks the steps in a process that was just cloned. Ends in the program, or in a report and the end of the process.
 pub fn run(steps: &[Step<'_>], channel: BorrowedFd<'_>) -> ! {
-    let mut child = Child { channel, slots: [const { None }; SLOTS], root: None, master: None, witness: None };
+    let mut child = Child {
+        parent: channel,
+        starter: None,
+        slots: [const { None }; SLOTS],
+        root_point: None,
+        root: None,
+        master: None,
+        state: None,
+        witness: None,
+    };
     let (step, errno) = match child.prepare() {
         Err(errno) => (0, errno),
         Ok(()) => child.walk(steps),
@@ -25,26 +35,31 @@ pub fn run(steps: &[Step<'_>], channel: BorrowedFd<'_>) -> ! {
         witness.fail(step, errno);
     }
     // Nobody is left to tell if this fails.
-    let _ = channel::send(channel, Message::Failed { step, errno: errno.raw_os_error() }, None);
+    let _ = channel::send(child.channel(), Message::Failed { step, errno: errno.raw_os_error() }, None);
     sys::process::exit(125)
 }
 
 /// What the child holds on its way.
 struct Child<'a> {
-    channel: BorrowedFd<'a>,
+    parent: BorrowedFd<'a>,
+    /// Who started it, once the parent has left.
+    starter: Option<OwnedFd>,
     slots: [Option<OwnedFd>; SLOTS],
+    /// Where in the host's tree the root is attached for hooks.
+    root_point: Option<OwnedFd>,
     root: Option<OwnedFd>,
     master: Option<OwnedFd>,
     /// Who reports what fails, once there is a filter that may forbid it.
     witness: Option<&'static Witness>,
+    /// The state that hooks read.
+    state: Option<OwnedFd>,
 }
 
 impl Child<'_> {
-    /// Away with what the caller had set for itself, its keys too. Until exec nobody may look into this process: it is
+    /// Away with what the caller had set for itself. Until exec nobody may look into this process: it is
     /// still the engine's image.
     fn prepare(&self) -> Result<()> {
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        sys::keyring::leave_session_keyring()?;
         signal::reset_actions();
         signal::set_mask(Set::EMPTY)?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -67,7 +82,9 @@ impl Child<'_> {
         match *step {
             Step::JoinCgroups(files) => join_cgroups(files),
             Step::NewNamespaces(kinds) => sys::namespace::unshare(UnshareFlags::from_bits_retain(kinds)),
+            Step::LeaveKeyring => sys::keyring::leave_session_keyring(),
             Step::IsolateMounts => mounts::isolate(),
+            Step::OpenRootPoint(path) => self.open_root_point(path),
             Step::RaiseLoopback => raise_loopback(),
             Step::SetHostName(name) => rustix::system::sethostname(name),
             Step::SetDomainName(name) => rustix::system::setdomainname(name),
@@ -77,12 +94,20 @@ impl Child<'_> {
                 mounts::make(file_system).and_then(|made| self.keep(slot, made))
             }
             Step::MakeMask { slot } => masks::make().and_then(|mask| self.keep(slot, mask)),
-            Step::ReceiveMount { slot } => mounts::receive(self.channel).and_then(|mount| self.keep(slot, mount)),
-            Step::EnterRoot { slot } => self.enter_root(slot),
+            Step::ReceiveMount { slot } => mounts::receive(self.channel()).and_then(|mount| self.keep(slot, mount)),
+            Step::EnterRoot { slot, pivot } => self.enter_root(slot, pivot),
+            Step::AttachRoot { slot } => self.attach_root(slot),
+            Step::EnterAttachedRoot { pivot } => self.enter_attached_root(pivot),
+            Step::ReceiveState => self.receive_state(),
+            Step::AwaitHooks => {
+                channel::send(self.channel(), Message::Mounted, None)?;
+                self.await_message(Message::GoOn)
+            }
+            Step::RunHook(ref wanted) => hook::run(wanted, self.state.as_ref().ok_or(Errno::BADF)?),
             Step::AdoptRoot => self.adopt_root(),
             Step::Attach { slot, target } => mounts::attach(self.root()?, self.slot(slot)?, target),
             Step::AttachCgroups { slot, names, links, attributes } => {
-                mounts::attach_cgroups(self.channel, self.slot(slot)?, names, links, attributes)
+                mounts::attach_cgroups(self.channel(), self.slot(slot)?, names, links, attributes)
             }
             Step::SetKernelSetting { slot, path, value } => set_kernel_setting(self.slot(slot)?, path, value),
             Step::MaskPath { slot, path } => masks::cover(self.root()?, self.slot(slot)?, path),
@@ -104,13 +129,15 @@ impl Child<'_> {
             Step::SetProcessors(processors) => sys::schedule::set_affinity(processors),
             Step::SetCredentials(ref credentials) => credentials::assume(credentials),
             Step::ForbidNewPrivileges => rustix::thread::set_no_new_privs(true),
-            Step::ReportSettled => channel::send(self.channel, Message::Settled, None),
+            Step::ReportSettled => channel::send(self.channel(), Message::Settled, None),
             Step::ReportReady => self.report_ready(),
+            Step::FindProgram(ref wanted) => program::find(wanted),
             Step::AwaitStart => self.await_message(Message::Start),
-            Step::CloseDescriptors => sys::process::close_on_exec_from(3),
+            Step::AcceptStart(listener) => self.accept_start(listener),
+            Step::CloseDescriptors(first) => sys::process::close_on_exec_from(first),
             Step::LoadFilter { program, flags, supervisor: None } => sys::seccomp::load(program, flags),
             Step::LoadFilter { program, flags, supervisor: Some(supervisor) } => {
-                self.witness = Some(supervised::load(program, flags, supervisor, self.channel, number)?);
+                self.witness = Some(supervised::load(program, flags, supervisor, self.channel(), number)?);
                 Ok(())
             }
             Step::Supervise(ref credentials) => {
@@ -143,15 +170,70 @@ impl Child<'_> {
         Ok(())
     }
 
-    fn enter_root(&mut self, slot: u8) -> Result<()> {
-        let root = self.slots.get_mut(usize::from(slot)).and_then(Option::take).ok_or(Errno::BADF)?;
-        mounts::enter(&root)?;
+    fn take_slot(&mut self, slot: u8) -> Result<OwnedFd> {
+        self.slots.get_mut(usize::from(slot)).and_then(Option::take).ok_or(Errno::BADF)
+    }
+
+    fn enter_root(&mut self, slot: u8, pivot: bool) -> Result<()> {
+        let root = self.take_slot(slot)?;
+        if pivot {
+            mounts::attach_over_host(&root)?;
+            mounts::pivot(root.as_fd())?;
+        } else {
+            mounts::change_root(root.as_fd())?;
+        }
         self.root = Some(root);
         Ok(())
     }
 
+    fn open_root_point(&mut self, path: &CStr) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.root_point = Some(rustix::fs::open(path, flags, Mode::empty())?);
+        Ok(())
+    }
+
+    fn attach_root(&mut self, slot: u8) -> Result<()> {
+        let root = self.take_slot(slot)?;
+        mounts::attach_at(&root, self.root_point.take().ok_or(Errno::BADF)?)?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn enter_attached_root(&self, pivot: bool) -> Result<()> {
+        if pivot { mounts::pivot(self.root()?) } else { mounts::change_root(self.root()?) }
+    }
+
+    fn receive_state(&mut self) -> Result<()> {
+        match channel::receive(self.channel())? {
+            Some((Message::State, Some(state))) => self.state = Some(state),
+            Some(_) => return Err(Errno::BADMSG),
+            None => return Err(Errno::OWNERDEAD),
+        }
+        Ok(())
+    }
+
+    fn channel(&self) -> BorrowedFd<'_> {
+        self.starter.as_ref().map_or(self.parent, AsFd::as_fd)
+    }
+
+    /// A starter that was killed before it said its word was none. The others wait their turn, and then find the socket
+    /// closed.
+    fn accept_start(&mut self, listener: BorrowedFd<'_>) -> Result<()> {
+        self.await_message(Message::Left)?;
+        loop {
+            let starter = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                starter => starter?,
+            };
+            if matches!(channel::receive(&starter), Ok(Some((Message::Start, None)))) {
+                self.starter = Some(starter);
+                return Ok(());
+            }
+        }
+    }
+
     fn await_message(&self, expected: Message) -> Result<()> {
-        match channel::receive(self.channel)? {
+        match channel::receive(self.channel())? {
             Some((message, None)) if message == expected => Ok(()),
             Some(_) => Err(Errno::BADMSG),
             None => Err(Errno::OWNERDEAD),
@@ -180,7 +262,7 @@ impl Child<'_> {
 
     fn report_ready(&mut self) -> Result<()> {
         let master = self.master.take();
-        channel::send(self.channel, Message::Ready, master.as_ref().map(AsFd::as_fd))
+        channel::send(self.channel(), Message::Ready, master.as_ref().map(AsFd::as_fd))
     }
 }
 
@@ -191,7 +273,7 @@ fn join_cgroups(files: &[BorrowedFd<'_>]) -> Result<()> {
 
 fn raise_loopback() -> Result<()> {
     let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
-    let socket = rustix::net::socket_with(family, kind, rustix::net::SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
     sys::network::bring_up(socket.as_fd(), c"lo")
 }
 

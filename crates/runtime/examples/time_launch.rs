@@ -67,6 +67,7 @@ fn time_exec(rounds: usize) -> Vec<f64> {
             linux: spec.linux().as_ref().unwrap(),
             filter: None,
             seccomp_cache: None,
+            preserved: 0,
         };
         assert_eq!(wait(&exec(&request, null()).unwrap()), 0);
         start.elapsed().as_secs_f64() * 1e6

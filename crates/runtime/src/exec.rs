@@ -35,6 +35,8 @@ pub struct Exec<'a> {
     pub filter: Option<&'a [Instruction]>,
     /// Where compiled filters are kept.
     pub seccomp_cache: Option<&'a Path>,
+    /// How many descriptors from 3 on the program keeps. The caller makes sure that all of them are open.
+    pub preserved: u32,
 }
 
 /// Starts the process. It is this process's child; this process, which must have one thread, stays where it is.
@@ -63,11 +65,11 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
     };
     let outside =
         Outside { joiners: &files, cgroup_names: &[], cgroup_links: &[], streams: stdio.borrow(), supervisor: None };
-    let pointers = Pointers::new(&plan.program);
+    let pointers = Pointers::new(&plan.program, &plan.actions);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
     let (ours, theirs) = pair()?;
-    let kept = stdio::kept(&outside, &[theirs.as_fd(), target.as_fd()]);
+    let kept = stdio::kept(&outside, &[theirs.as_fd(), target.as_fd()], exec.preserved);
     let bound = Bound::to(plan.processors.as_deref())?;
     let cloned = sys::process::clone(0, directory);
     if let Ok(Clone::Child) = cloned {

@@ -6,11 +6,15 @@
 //!   join foreign namespaces, clone3, come back ----> cgroups, other namespaces, loopback, host name
 //!   id maps, MAPPED ------------------------------->  root of the namespace; proc, sysfs, devpts, mqueue, tmpfs
 //!   root file system, /dev, binds: MOUNT each ----->  enters the root, attaches, masks, user, capabilities
+//!   hooks of the host, if any (see [`crate::hooks`])
 //!   START ----------------------------------------->  filter, exec
 //! ```
 //! The protocol is drawn in [`init::channel`]. The parent is the host's root in the host's namespaces: whatever the
 //! container's root may not do, it does, and hands over the result as a detached mount. Nothing is attached anywhere on
 //! the host, so that a parent that dies leaves nothing behind but the cgroup.
+//!
+//! A parent may leave before the start ([`Launched::leave`]): then somebody else starts the container ([`start`]) over its
+//! start socket.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,9 +23,11 @@ use init::channel::{self, Message};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
 use sys::process::Clone;
 
 use crate::cgroup::{Cgroup, Controller, Joiners};
+use crate::hooks::{self, State};
 use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, borrow};
 use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, report, stdio};
 
@@ -66,7 +72,62 @@ pub fn launch(plan: Plan, root: &dyn RootFilesystem, stdio: Stdio) -> Result<Lau
     Ok(Launched { child, identity, channel, plan })
 }
 
+/// What a container does after its start, for whoever starts it and was not its parent: to say what failed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AfterStart {
+    first: u32,
+    steps: Vec<String>,
+    program: String,
+}
+
+/// Starts a container whose parent has left, over a connection to its start socket.
+///
+/// # Errors
+/// A hook fails, or the program cannot be executed. The container's process has ended then, and is its reaper's.
+pub fn start(connection: &OwnedFd, after: &AfterStart) -> Result<()> {
+    channel::send(connection, Message::Start, None).context("the container has ended")?;
+    await_program(connection, |step, errno| {
+        report::failed_after_start(&after.steps, after.first, &after.program, step, errno)
+    })
+    .map(drop)
+}
+
 impl Launched {
+    /// What is left to do after the start.
+    #[must_use]
+    pub fn after_start(&self) -> AfterStart {
+        let waits = |action: &Action| matches!(action, Action::AwaitStart | Action::AcceptStart(_));
+        let first = self.plan.actions.iter().position(waits).map_or(0, |at| at + 1);
+        let steps = self.plan.actions.get(first..).unwrap_or_default().iter().map(report::step).collect();
+        AfterStart { first: u32::try_from(first).unwrap_or(u32::MAX), steps, program: self.plan.program.name.clone() }
+    }
+
+    /// Waits until all is set up and nothing but the start is missing; takes the terminal if one comes. Only for a
+    /// container with a start socket.
+    ///
+    /// # Errors
+    /// A step of the set-up failed.
+    pub fn ready(&self) -> Result<Option<OwnedFd>> {
+        match channel::receive(&self.channel).context("cannot hear from the new process")? {
+            Some((Message::Ready, master)) => Ok(master),
+            Some((Message::Failed { step, errno }, _)) => {
+                Err(report::failed(&self.plan.actions, &self.plan.program, step, errno))
+            }
+            _ => Err(report::vanished()),
+        }
+    }
+
+    /// Leaves it to whoever starts it over its start socket. Until this is called it ends with the caller: so that
+    /// there is no container that cannot be found.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn leave(self) -> Result<Running> {
+        let Self { child, identity, channel, .. } = self;
+        channel::send(&channel, Message::Left, None).context("the new process has ended")?;
+        Ok(Running { identity, pidfd: child.keep()?, terminal: None })
+    }
+
     /// The process that will be the container's first.
     #[must_use]
     pub fn identity(&self) -> ProcessIdentity {
@@ -139,10 +200,15 @@ fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, Own
         streams: stdio.borrow(),
         supervisor: None,
     };
-    let pointers = Pointers::new(&plan.program);
+    let pointers = Pointers::new(&plan.program, &plan.actions);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
-    let kept = stdio::kept(&outside, &[theirs.as_fd()]);
+    let mut needed = vec![theirs.as_fd()];
+    needed.extend(plan.actions.iter().filter_map(|action| match action {
+        Action::AcceptStart(listener) => Some(listener.as_fd()),
+        _ => None,
+    }));
+    let kept = stdio::kept(&outside, &needed, plan.preserved);
     let visit = Visit::enter(&plan.namespaces.joins)?;
     let cloned = sys::process::clone(u64::from(plan.namespaces.at_clone), directory);
     if let Ok(Clone::Child) = cloned {
@@ -197,6 +263,11 @@ fn provide(
                 }
             }
             Action::ReportSettled => schedule(plan, channel, child.pid)?,
+            Action::ReceiveState { status } => {
+                let state = State { status, pid, ..plan.hook_state()? };
+                tell(channel, Message::State, Some(state.file()?.as_fd()))?;
+            }
+            Action::AwaitHooks => run_hooks(plan, channel, pid)?,
             _ => {}
         }
     }
@@ -210,6 +281,19 @@ fn schedule(plan: &Plan, channel: &OwnedFd, pid: Pid) -> Result<()> {
         Some((Message::Failed { step, errno }, _)) => Err(report::failed(&plan.actions, &plan.program, step, errno)),
         _ => Err(report::vanished()),
     }
+}
+
+/// The hooks of the host, once the child has the root complete.
+fn run_hooks(plan: &Plan, channel: &OwnedFd, pid: i32) -> Result<()> {
+    match channel::receive(channel).context("cannot hear from the new process")? {
+        Some((Message::Mounted, _)) => {}
+        Some((Message::Failed { step, errno }, _)) => {
+            return Err(report::failed(&plan.actions, &plan.program, step, errno));
+        }
+        _ => return Err(report::vanished()),
+    }
+    hooks::run(&plan.hooks, &State { pid, ..plan.hook_state()? })?;
+    tell(channel, Message::GoOn, None)
 }
 
 /// A pair of connected sockets that keep messages apart.

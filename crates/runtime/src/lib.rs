@@ -12,6 +12,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+pub mod hooks;
 pub mod seccomp;
 pub mod users;
 
@@ -31,7 +32,7 @@ pub use container_id::ContainerId;
 pub use directory_root::DirectoryRoot;
 pub use exec::{Exec, exec};
 pub use identity::ProcessIdentity;
-pub use launch::{Launched, Running, launch};
+pub use launch::{AfterStart, Launched, Running, launch, start};
 pub use plan::{Plan, Request};
 pub use root::{Mapping, RootFilesystem};
 pub use stdio::Stdio;

@@ -3,7 +3,7 @@
 use failure::{Cause as _, Error, Kind};
 use rustix::io::Errno;
 
-use crate::plan::{Action, Program};
+use crate::plan::{Action, Hook, Program};
 
 /// The failure of one step.
 pub(crate) fn failed(actions: &[Action], program: &Program, step: u32, errno: i32) -> Error {
@@ -13,7 +13,7 @@ pub(crate) fn failed(actions: &[Action], program: &Program, step: u32, errno: i3
     }
     match usize::try_from(step).ok().and_then(|step| actions.get(step)) {
         None => vanished(),
-        Some(Action::Execute) => not_executed(program, errno),
+        Some(Action::Execute | Action::FindProgram) => not_executed(&program.name, errno),
         Some(Action::Attach { target, .. }) if target.strict && matches!(errno, Errno::LOOP | Errno::NOTDIR) => {
             Error::invalid(format!(
                 "`{}` of the image is a symbolic link or no directory, and nothing is mounted on such",
@@ -27,7 +27,43 @@ pub(crate) fn failed(actions: &[Action], program: &Program, step: u32, errno: i3
         Some(Action::OpenStreams { .. }) if errno == Errno::NOTTY => {
             Error::unsupported("the container has no devpts on `/dev/pts`; leave out the terminal")
         }
+        Some(Action::RunHook(hook)) => hook_failed(hook, errno),
         Some(action) => told(errno, format!("cannot {action}"), None),
+    }
+}
+
+/// The same for a step after the start, of which only the words are left.
+pub(crate) fn failed_after_start(steps: &[String], first: u32, program: &str, step: u32, errno: i32) -> Error {
+    let errno = Errno::from_raw_os_error(errno);
+    let at = step.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+    match at.map(|at| (at + 1 == steps.len(), steps.get(at))) {
+        Some((true, Some(_))) => not_executed(program, errno),
+        Some((false, Some(words))) => after_hook(words, errno),
+        _ => vanished(),
+    }
+}
+
+/// A step in words that can be kept: what a hook is called, and what all else does.
+pub(crate) fn step(action: &Action) -> String {
+    match action {
+        Action::RunHook(hook) => hook_line(hook),
+        action => format!("cannot {action}"),
+    }
+}
+
+fn hook_line(hook: &Hook) -> String {
+    format!("the {} hook `{}` failed", hook.moment, hook.path.to_string_lossy())
+}
+
+fn hook_failed(hook: &Hook, errno: Errno) -> Error {
+    after_hook(&hook_line(hook), errno)
+}
+
+fn after_hook(line: &str, errno: Errno) -> Error {
+    match errno.raw_os_error().checked_sub(init::FAILED_HOOK) {
+        Some(code) if code > 0 => Error::internal(format!("{line}: exit code {code}")),
+        _ if errno == Errno::TIMEDOUT => Error::internal(format!("{line}: it took longer than its timeout")),
+        _ => told(errno, line.to_owned(), None),
     }
 }
 
@@ -37,8 +73,7 @@ pub(crate) fn vanished() -> Error {
 }
 
 /// Docker's 127 and 126.
-fn not_executed(program: &Program, errno: Errno) -> Error {
-    let name = &program.name;
+fn not_executed(name: &str, errno: Errno) -> Error {
     match errno {
         Errno::NOENT | Errno::NOTDIR if name.contains('/') => {
             told(errno, format!("cannot execute `{name}`"), Some(Kind::CommandNotFound))

@@ -64,14 +64,16 @@ impl Stdio {
     }
 }
 
-/// The descriptors that a new process needs on its way, sorted: its streams, the files of its groups, and `others`.
-pub(crate) fn kept(outside: &Outside<'_>, others: &[BorrowedFd<'_>]) -> Vec<u32> {
+/// The descriptors that a new process needs on its way, sorted: its streams, the files of its groups, those that its
+/// program keeps, and `others`.
+pub(crate) fn kept(outside: &Outside<'_>, others: &[BorrowedFd<'_>], preserved: u32) -> Vec<u32> {
     let streams: &[BorrowedFd<'_>] = match &outside.streams {
         Streams::Terminal { .. } => &[],
         Streams::Files(files) => files,
     };
     let all = streams.iter().chain(outside.joiners).chain(others);
     let mut kept: Vec<u32> = all.filter_map(|file| u32::try_from(file.as_raw_fd()).ok()).collect();
+    kept.extend(3..3 + preserved);
     kept.sort_unstable();
     kept
 }

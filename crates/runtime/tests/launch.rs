@@ -240,7 +240,7 @@ fn wrong_requests_fail_before_anything_is_made() {
         ("/process/args", json!([])),
         ("/process/cwd", json!("relative")),
         ("/process/user/uid", json!(70_000)),
-        ("/hooks", json!({"poststop": [{"path": "/bin/true"}]})),
+        ("/hooks", json!({"poststop": [{"path": "bin/true"}]})),
         ("/mounts/0/destination", json!("/proc/sys")),
         ("/mounts/0/destination", json!("/")),
         ("/mounts/0/type", json!("ext4")),
@@ -391,6 +391,7 @@ fn execute(
         linux: spec.linux().as_ref().unwrap(),
         filter: None,
         seccomp_cache: None,
+        preserved: 0,
     };
     let running = exec(&request, stdio)?;
     Ok(finish(&running, output))
@@ -442,6 +443,7 @@ fn exec_has_terminals_of_the_container() {
         linux: spec.linux().as_ref().unwrap(),
         filter: None,
         seccomp_cache: None,
+        preserved: 0,
     };
     let executed = exec(&request, Stdio::Terminal { rows: 11, columns: 22 }).unwrap();
     let mut text = Vec::new();

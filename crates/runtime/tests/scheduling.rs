@@ -132,6 +132,7 @@ fn exec_is_given_its_own() {
             linux,
             filter: None,
             seccomp_cache: None,
+            preserved: 0,
         };
         finish(&exec(&request, stdio).unwrap(), output).output.replace(['\n', '\t'], " ")
     };

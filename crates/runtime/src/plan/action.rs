@@ -4,7 +4,7 @@
 //! known at launching alone (descriptors of cgroups and streams) comes from [`Outside`].
 
 use std::ffi::{CStr, CString};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use init::Step;
 use init::step::{Missing, Target};
@@ -22,7 +22,9 @@ use crate::seccomp::Instruction;
 pub(crate) enum Action {
     JoinCgroups { path: String },
     NewNamespaces(u32),
+    LeaveKeyring,
     IsolateMounts,
+    OpenRootPoint(CString),
     RaiseLoopback,
     SetHostName(String),
     SetDomainName(String),
@@ -31,7 +33,12 @@ pub(crate) enum Action {
     MakeFileSystem { slot: u8, file_system: FileSystem },
     MakeMask { slot: u8 },
     Receive { slot: u8, delivery: Delivery },
-    EnterRoot { slot: u8 },
+    EnterRoot { slot: u8, pivot: bool },
+    AttachRoot { slot: u8 },
+    EnterAttachedRoot { pivot: bool },
+    ReceiveState { status: &'static str },
+    AwaitHooks,
+    RunHook(Hook),
     AdoptRoot,
     Attach { slot: u8, what: String, target: Place },
     AttachCgroups { slot: u8, attributes: Attributes },
@@ -53,11 +60,24 @@ pub(crate) enum Action {
     ForbidNewPrivileges,
     ReportSettled,
     ReportReady,
+    FindProgram,
     AwaitStart,
-    CloseDescriptors,
+    AcceptStart(OwnedFd),
+    CloseDescriptors { first: u32 },
     LoadFilter { program: Vec<Instruction>, flags: u32, supervised: bool },
     Supervise,
     Execute,
+}
+
+/// A program that the child runs beside the container's.
+#[derive(Debug)]
+pub(crate) struct Hook {
+    /// `createContainer` or `startContainer`.
+    pub(crate) moment: &'static str,
+    pub(crate) path: CString,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    pub(crate) timeout: Option<u32>,
 }
 
 /// A mount that the parent makes, because only the host's root can.
@@ -114,15 +134,21 @@ pub(crate) enum Streams<'a> {
     Files([BorrowedFd<'a>; 3]),
 }
 
-/// Arrays of pointers that the borrowed program needs.
+/// Arrays of pointers that the borrowed program and hooks need.
 pub(crate) struct Pointers<'a> {
-    arguments: Vec<StringPointer<'a>>,
-    environment: Vec<StringPointer<'a>>,
+    program: [Vec<StringPointer<'a>>; 2],
+    /// For each hook among the actions, in their order.
+    hooks: Vec<[Vec<StringPointer<'a>>; 2]>,
 }
 
 impl<'a> Pointers<'a> {
-    pub(crate) fn new(program: &'a Program) -> Self {
-        Self { arguments: pointers(&program.arguments), environment: pointers(&program.environment) }
+    pub(crate) fn new(program: &'a Program, actions: &'a [Action]) -> Self {
+        let hooks = actions.iter().filter_map(|action| match action {
+            Action::RunHook(hook) => Some([pointers(&hook.arguments), pointers(&hook.environment)]),
+            _ => None,
+        });
+        let program = [pointers(&program.arguments), pointers(&program.environment)];
+        Self { program, hooks: hooks.collect() }
     }
 }
 
@@ -138,12 +164,26 @@ pub(crate) fn borrow<'a>(
     pointers: &'a Pointers<'a>,
     outside: &'a Outside<'a>,
 ) -> Option<Vec<Step<'a>>> {
+    let [arguments, environment] = &pointers.program;
     let program = init::step::Program {
         candidates: &program.candidates,
-        arguments: StringList::new(&pointers.arguments)?,
-        environment: StringList::new(&pointers.environment)?,
+        arguments: StringList::new(arguments)?,
+        environment: StringList::new(environment)?,
     };
-    Some(actions.iter().map(|action| borrow_one(action, identity, program, outside)).collect())
+    let mut hooks = pointers.hooks.iter();
+    let borrow = |action: &'a Action| match action {
+        Action::RunHook(hook) => {
+            let [arguments, environment] = hooks.next()?;
+            Some(Step::RunHook(init::step::Hook {
+                path: &hook.path,
+                arguments: StringList::new(arguments)?,
+                environment: StringList::new(environment)?,
+                timeout: hook.timeout,
+            }))
+        }
+        action => Some(borrow_one(action, identity, program, outside)),
+    };
+    actions.iter().map(borrow).collect()
 }
 
 fn borrow_one<'a>(
@@ -155,7 +195,9 @@ fn borrow_one<'a>(
     match action {
         Action::JoinCgroups { .. } => Step::JoinCgroups(outside.joiners),
         Action::NewNamespaces(kinds) => Step::NewNamespaces(*kinds),
+        Action::LeaveKeyring => Step::LeaveKeyring,
         Action::IsolateMounts => Step::IsolateMounts,
+        Action::OpenRootPoint(path) => Step::OpenRootPoint(path),
         Action::RaiseLoopback => Step::RaiseLoopback,
         Action::SetHostName(name) => Step::SetHostName(name.as_bytes()),
         Action::SetDomainName(name) => Step::SetDomainName(name.as_bytes()),
@@ -166,7 +208,12 @@ fn borrow_one<'a>(
         }
         Action::MakeMask { slot } => Step::MakeMask { slot: *slot },
         Action::Receive { slot, .. } => Step::ReceiveMount { slot: *slot },
-        Action::EnterRoot { slot } => Step::EnterRoot { slot: *slot },
+        Action::EnterRoot { slot, pivot } => Step::EnterRoot { slot: *slot, pivot: *pivot },
+        Action::AttachRoot { slot } => Step::AttachRoot { slot: *slot },
+        Action::EnterAttachedRoot { pivot } => Step::EnterAttachedRoot { pivot: *pivot },
+        Action::ReceiveState { .. } => Step::ReceiveState,
+        // A hook has lists of its own and is borrowed by the caller.
+        Action::AwaitHooks | Action::RunHook(_) => Step::AwaitHooks,
         Action::AdoptRoot => Step::AdoptRoot,
         Action::Attach { slot, target, .. } => Step::Attach { slot: *slot, target: target.borrow() },
         Action::AttachCgroups { slot, attributes } => Step::AttachCgroups {
@@ -201,8 +248,10 @@ fn borrow_one<'a>(
         Action::ForbidNewPrivileges => Step::ForbidNewPrivileges,
         Action::ReportSettled => Step::ReportSettled,
         Action::ReportReady => Step::ReportReady,
+        Action::FindProgram => Step::FindProgram(program),
         Action::AwaitStart => Step::AwaitStart,
-        Action::CloseDescriptors => Step::CloseDescriptors,
+        Action::AcceptStart(listener) => Step::AcceptStart(listener.as_fd()),
+        Action::CloseDescriptors { first } => Step::CloseDescriptors(*first),
         Action::LoadFilter { program, flags, supervised } => {
             Step::LoadFilter { program, flags: *flags, supervisor: outside.supervisor.filter(|_| *supervised) }
         }

@@ -54,6 +54,8 @@ impl fmt::Display for Action {
         match self {
             Self::JoinCgroups { path } => write!(formatter, "join the cgroup `{path}`"),
             Self::NewNamespaces(kinds) => write!(formatter, "make new namespaces: {}", namespaces::names(*kinds)),
+            Self::LeaveKeyring => write!(formatter, "leave the session keyring"),
+            Self::OpenRootPoint(path) => write!(formatter, "open the root directory `{}`", path.to_string_lossy()),
             Self::IsolateMounts => write!(formatter, "cut the mount namespace off from the host's"),
             Self::RaiseLoopback => write!(formatter, "set the loopback interface up"),
             Self::SetHostName(name) => write!(formatter, "set the host name `{name}`"),
@@ -67,6 +69,11 @@ impl fmt::Display for Action {
             Self::MakeMask { .. } => write!(formatter, "make the cover of masked paths"),
             Self::Receive { delivery, .. } => write!(formatter, "take {delivery} from the parent"),
             Self::EnterRoot { .. } => write!(formatter, "make it the root, and leave the host's tree"),
+            Self::AttachRoot { .. } => write!(formatter, "attach it where hooks find it"),
+            Self::EnterAttachedRoot { .. } => write!(formatter, "make the root file system the root"),
+            Self::ReceiveState { .. } => write!(formatter, "take the state for hooks from the parent"),
+            Self::AwaitHooks => write!(formatter, "wait for the hooks of the host"),
+            Self::RunHook(hook) => write!(formatter, "run the {} hook `{}`", hook.moment, hook.path.to_string_lossy()),
             Self::AdoptRoot => write!(formatter, "open the container's root"),
             Self::Attach { what, target, .. } => {
                 write!(formatter, "mount {what} on `{}`", target.path.to_string_lossy())
@@ -94,9 +101,11 @@ impl fmt::Display for Action {
             Self::SetCredentials => write!(formatter, "become the user of the process"),
             Self::ForbidNewPrivileges => write!(formatter, "forbid new privileges"),
             Self::ReportSettled => write!(formatter, "let the parent schedule it"),
-            Self::ReportReady => write!(formatter, "hand the terminal to the parent"),
+            Self::ReportReady => write!(formatter, "report that all is ready"),
+            Self::FindProgram => write!(formatter, "find the program"),
             Self::AwaitStart => write!(formatter, "wait for the start"),
-            Self::CloseDescriptors => write!(formatter, "close all descriptors but 0 to 2"),
+            Self::AcceptStart(_) => write!(formatter, "wait for the start from the start socket"),
+            Self::CloseDescriptors { first } => write!(formatter, "close all descriptors from {first} on"),
             Self::LoadFilter { program, .. } => {
                 write!(formatter, "load a system call filter of {} instructions", program.len())
             }

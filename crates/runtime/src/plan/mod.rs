@@ -16,6 +16,7 @@ mod action;
 mod binds;
 mod devices;
 mod display;
+mod hooks;
 mod limits;
 mod mounts;
 mod namespaces;
@@ -27,15 +28,18 @@ mod refuse;
 mod scheduling;
 mod settings;
 
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use failure::{Context as _, Error, Result};
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 use sys::mount::Attributes;
 
-pub(crate) use action::{Action, Delivery, FileSystem, Outside, Pointers, Streams, borrow};
+pub(crate) use action::{Action, Delivery, FileSystem, Hook, Outside, Pointers, Streams, borrow};
 pub(crate) use binds::Bind;
 pub(crate) use devices::{Devices, LINKS, Node};
+pub(crate) use hooks::Planned;
 pub(crate) use limits::Raised;
 pub(crate) use namespaces::{IdMaps, Joined, Namespaces};
 pub(crate) use options::Idmap;
@@ -61,6 +65,36 @@ pub struct Request<'a> {
     pub seccomp_cache: Option<&'a Path>,
     /// Put a tiny PID 1 in front of the program, which forwards signals and reaps.
     pub init: bool,
+    /// The directory that the specification came from, absolute: hooks are told of it.
+    pub bundle: Option<&'a Path>,
+    /// A listening socket (`SOCK_SEQPACKET`) on which the container waits for its start after [`crate::Launched::leave`].
+    pub start: Option<BorrowedFd<'a>>,
+    /// How many descriptors from 3 on the program keeps. The caller makes sure that all of them are open.
+    pub preserved: u32,
+    /// Enter the root by pivot_root. Without, for a host whose root is a ramdisk, by chroot: a weaker wall.
+    pub pivot: bool,
+    /// Leave the caller's session keyring for a new one.
+    pub new_keyring: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A request of what every container needs, and the usual choices for the rest.
+    #[must_use]
+    pub fn new(id: &'a ContainerId, spec: &'a Spec, cgroup: &'a cgroup::Path) -> Self {
+        Self {
+            id,
+            spec,
+            cgroup,
+            filter: None,
+            seccomp_cache: None,
+            init: false,
+            bundle: None,
+            start: None,
+            preserved: 0,
+            pivot: true,
+            new_keyring: true,
+        }
+    }
 }
 
 /// All that launching will do, decided. Bind sources and namespaces that the request names are open in it: do not close
@@ -77,6 +111,9 @@ pub struct Plan {
     pub(crate) raised: Vec<Raised>,
     pub(crate) oom_score_adjust: Option<i32>,
     pub(crate) scheduling: Scheduling,
+    pub(crate) preserved: u32,
+    pub(crate) hooks: Vec<oci_spec::runtime::Hook>,
+    pub(crate) state: Option<crate::hooks::State>,
     warnings: Vec<String>,
 }
 
@@ -105,10 +142,11 @@ impl Plan {
         if terminal && mounts.devpts.is_none() {
             return Err(Error::invalid("a terminal needs a devpts on `/dev/pts`; add it to the mounts"));
         }
+        let mut hooks = Planned::read(request)?;
         let mut actions = Vec::with_capacity(64);
-        before_root(&mut actions, request, &namespaces)?;
+        before_root(&mut actions, request, &namespaces, hooks.root_point.take())?;
         let (proc, devpts) = (mounts.proc, mounts.devpts);
-        around_root(&mut actions, mounts);
+        around_root(&mut actions, mounts, &mut hooks, request.pivot);
         inside_root(&mut actions, linux, &namespaces, proc)?;
         streams(&mut actions, terminal, devpts, identity.uid);
         let read_only = request.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
@@ -117,8 +155,12 @@ impl Plan {
         if !scheduling.is_empty() {
             actions.push(Action::ReportSettled);
         }
-        become_user(&mut actions, process, limits, terminal);
-        execute(&mut actions, filter, true, request.init);
+        become_user(&mut actions, process, limits);
+        wait(&mut actions, request, terminal)?;
+        if !hooks.at_start.is_empty() {
+            actions.append(&mut hooks.at_start);
+        }
+        execute(&mut actions, filter, request.preserved, request.init);
         Ok(Self {
             cgroup: request.cgroup.clone(),
             resources: linux.resources().clone().unwrap_or_default(),
@@ -130,6 +172,9 @@ impl Plan {
             raised,
             oom_score_adjust,
             scheduling,
+            preserved: request.preserved,
+            hooks: hooks.host,
+            state: hooks.state,
             warnings,
         })
     }
@@ -138,6 +183,10 @@ impl Plan {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    pub(crate) fn hook_state(&self) -> Result<crate::hooks::State> {
+        self.state.clone().ok_or_else(|| Error::internal("the plan has no state for hooks"))
     }
 }
 
@@ -171,7 +220,8 @@ impl ExecPlan {
         let Processors { initial: processors, last } = Processors::read(process)?;
         let waits = !raised.is_empty() || oom_score_adjust.is_some() || !scheduling.is_empty();
         let terminal = process.terminal().unwrap_or(false);
-        let mut actions = vec![Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() }];
+        let join = Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() };
+        let mut actions = vec![Action::LeaveKeyring, join];
         actions.extend(last.map(Action::SetProcessors));
         if maps.is_some() {
             actions.push(Action::BecomeRoot);
@@ -184,8 +234,11 @@ impl ExecPlan {
             actions.push(Action::ReportSettled);
             actions.push(Action::AwaitStart);
         }
-        become_user(&mut actions, process, limits, terminal);
-        execute(&mut actions, filter, false, false);
+        become_user(&mut actions, process, limits);
+        if terminal {
+            actions.push(Action::ReportReady);
+        }
+        execute(&mut actions, filter, exec.preserved, false);
         let program = Program::read(process)?;
         let namespaces = kinds;
         Ok(Self { namespaces, actions, identity, program, terminal, raised, oom_score_adjust, scheduling, processors })
@@ -221,7 +274,15 @@ fn filter(
     Ok((!program.is_empty()).then_some((program, flags)))
 }
 
-fn before_root(actions: &mut Vec<Action>, request: &Request<'_>, namespaces: &Namespaces) -> Result<()> {
+fn before_root(
+    actions: &mut Vec<Action>,
+    request: &Request<'_>,
+    namespaces: &Namespaces,
+    root_point: Option<CString>,
+) -> Result<()> {
+    if request.new_keyring {
+        actions.push(Action::LeaveKeyring);
+    }
     actions.push(Action::JoinCgroups { path: request.cgroup.as_str().to_owned() });
     if has_processors(request.spec) {
         // Kernels from 6.2 on remember what the caller was bound to, and would cut the group's processors down to it.
@@ -231,6 +292,8 @@ fn before_root(actions: &mut Vec<Action>, request: &Request<'_>, namespaces: &Na
         actions.push(Action::NewNamespaces(namespaces.in_child));
     }
     actions.push(Action::IsolateMounts);
+    // Still with the host's ids: the container's root may not search the directories above.
+    actions.extend(root_point.map(Action::OpenRootPoint));
     if namespaces.in_child & namespaces::NETWORK != 0 {
         actions.push(Action::RaiseLoopback);
     }
@@ -252,11 +315,28 @@ fn before_root(actions: &mut Vec<Action>, request: &Request<'_>, namespaces: &Na
     Ok(())
 }
 
-fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts) {
+fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts, hooks: &mut Planned, pivot: bool) {
+    let attached = actions.iter().any(|action| matches!(action, Action::OpenRootPoint(_)));
     actions.extend(mounts.make);
     actions.push(Action::Receive { slot: mounts::ROOT, delivery: Delivery::Root });
-    actions.push(Action::EnterRoot { slot: mounts::ROOT });
+    actions.push(match attached {
+        true => Action::AttachRoot { slot: mounts::ROOT },
+        false => Action::EnterRoot { slot: mounts::ROOT, pivot },
+    });
     actions.extend(mounts.attach);
+    if !hooks.host.is_empty() {
+        actions.push(Action::AwaitHooks);
+    }
+    if !hooks.before_root.is_empty() {
+        actions.push(Action::ReceiveState { status: "creating" });
+        actions.append(&mut hooks.before_root);
+    }
+    if attached {
+        actions.push(Action::EnterAttachedRoot { pivot });
+    }
+    if !hooks.at_start.is_empty() {
+        actions.push(Action::ReceiveState { status: "created" });
+    }
 }
 
 fn inside_root(actions: &mut Vec<Action>, linux: &Linux, namespaces: &Namespaces, proc: Option<u8>) -> Result<()> {
@@ -302,11 +382,8 @@ fn directory(actions: &mut Vec<Action>, process: &Process, read_only: bool) -> R
     Ok(())
 }
 
-fn become_user(actions: &mut Vec<Action>, process: &Process, limits: Vec<Action>, terminal: bool) {
+fn become_user(actions: &mut Vec<Action>, process: &Process, limits: Vec<Action>) {
     actions.push(Action::SetFileModeMask(process.user().umask().unwrap_or(0o022) & 0o777));
-    if terminal {
-        actions.push(Action::ReportReady);
-    }
     // Late: a low limit on open files or on memory must not hinder what comes before.
     actions.extend(limits);
     actions.push(Action::SetCredentials);
@@ -315,11 +392,23 @@ fn become_user(actions: &mut Vec<Action>, process: &Process, limits: Vec<Action>
     }
 }
 
-fn execute(actions: &mut Vec<Action>, filter: Option<(Vec<Instruction>, u32)>, wait: bool, supervise: bool) {
-    if wait {
-        actions.push(Action::AwaitStart);
+/// Whoever leaves before the start wants to know first that there is something to start.
+fn wait(actions: &mut Vec<Action>, request: &Request<'_>, terminal: bool) -> Result<()> {
+    if request.start.is_some() {
+        actions.push(Action::FindProgram);
     }
-    actions.push(Action::CloseDescriptors);
+    if terminal || request.start.is_some() {
+        actions.push(Action::ReportReady);
+    }
+    actions.push(match request.start {
+        Some(listener) => Action::AcceptStart(listener.try_clone_to_owned().context("cannot keep the start socket")?),
+        None => Action::AwaitStart,
+    });
+    Ok(())
+}
+
+fn execute(actions: &mut Vec<Action>, filter: Option<(Vec<Instruction>, u32)>, preserved: u32, supervise: bool) {
+    actions.push(Action::CloseDescriptors { first: 3 + preserved });
     // Last: a filter may forbid whatever else is to be done.
     actions.extend(filter.map(|(program, flags)| Action::LoadFilter { program, flags, supervised: false }));
     if supervise {

@@ -5,7 +5,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 
 /// Refuses what is not supported of a container.
 pub(crate) fn specification(spec: &Spec) -> Result<()> {
-    let others = [("hooks", has_hooks(spec)), ("vm", spec.vm().is_some()), ("windows", spec.windows().is_some())];
+    let others = [("vm", spec.vm().is_some()), ("windows", spec.windows().is_some())];
     refuse(&others)
 }
 
@@ -41,19 +41,4 @@ fn refuse(parts: &[(&str, bool)]) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-#[allow(deprecated, reason = "prestart hooks are refused, too")]
-fn has_hooks(spec: &Spec) -> bool {
-    spec.hooks().as_ref().is_some_and(|hooks| {
-        let lists = [
-            hooks.prestart(),
-            hooks.create_runtime(),
-            hooks.create_container(),
-            hooks.start_container(),
-            hooks.poststart(),
-            hooks.poststop(),
-        ];
-        lists.into_iter().any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
-    })
 }

@@ -99,14 +99,8 @@ impl Container {
     }
 
     pub fn plan(&self) -> Result<Plan> {
-        Plan::new(&Request {
-            id: &self.id,
-            spec: &self.spec(),
-            cgroup: &self.cgroup,
-            filter: None,
-            seccomp_cache: None,
-            init: self.init,
-        })
+        let spec = self.spec();
+        Plan::new(&Request { init: self.init, ..Request::new(&self.id, &spec, &self.cgroup) })
     }
 
     /// Starts it with its output in a pipe.
