@@ -9,11 +9,13 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use crate::step::Credentials;
 
-/// Takes user and group 0 of a new user namespace, and no other group.
-pub(crate) fn become_root() -> Result<()> {
+/// Takes a user and a group of a user namespace in which this process has every capability, and no other group: its root,
+/// as a rule. Capabilities are kept: only who stops being root loses them.
+pub(crate) fn become_owner(uid: u32, gid: u32) -> Result<()> {
     rustix::thread::set_thread_groups(&[])?;
-    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
-    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
 /// Becomes the user, with these capabilities.

@@ -26,9 +26,10 @@ mod reaper;
 pub mod step;
 mod supervised;
 mod terminal;
+mod time;
 mod walk;
 
 pub use hook::FAILED_HOOK;
-pub use join::{JOINING, Join, join};
+pub use join::{Enter, JOINING, Join, Namespace, enter, join};
 pub use step::Step;
 pub use walk::run;

@@ -64,6 +64,13 @@ pub(crate) fn change_root(root: BorrowedFd<'_>) -> Result<()> {
     rustix::process::chdir(c"/")
 }
 
+/// Makes a directory this process's root. A weaker wall than a mount namespace: who has CAP_SYS_CHROOT can leave it.
+pub(crate) fn move_to_root(root: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")
+}
+
 /// Attaches a detached mount at an open mount point.
 pub(crate) fn attach_at(mount: impl AsFd, point: impl AsFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

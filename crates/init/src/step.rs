@@ -37,7 +37,12 @@ pub enum Step<'a> {
     /// Waits until the parent has written the id maps.
     AwaitMapping,
     /// Takes user and group 0 of the user namespace.
-    BecomeRoot,
+    BecomeOwner {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// Makes a detached file system.
     MakeFileSystem {
         /// Where to keep it.
@@ -78,6 +83,20 @@ pub enum Step<'a> {
     AwaitHooks,
     /// Runs a program in a process of its own and waits for it.
     RunHook(Hook<'a>),
+    /// Makes the mount of the slot this process's root, attached nowhere: where others live in the same tree.
+    ChangeRoot {
+        /// Which mount.
+        slot: u8,
+    },
+    /// Makes a directory that others have for their root this process's root, too.
+    ShareRoot(BorrowedFd<'a>),
+    /// Sets the clocks of the time namespace that was just made, and joins it.
+    EnterTime {
+        /// The host's `/proc`.
+        proc: BorrowedFd<'a>,
+        /// Lines for `timens_offsets`.
+        offsets: &'a [u8],
+    },
     /// Takes what is `/` here for the container's root: in a process that joined it.
     AdoptRoot,
     /// Attaches a mount inside the root; makes the mount point if it is missing. The slot keeps its descriptor.

@@ -13,7 +13,7 @@ use sys::signal::{self, Set};
 use crate::channel::{self, Message};
 use crate::step::{SLOTS, Step};
 use crate::supervised::{self, Witness};
-use crate::{credentials, hook, inside, masks, mounts, program, reaper, terminal};
+use crate::{credentials, hook, inside, masks, mounts, program, reaper, terminal, time};
 
 /// Walks the steps in a process that was just cloned. Ends in the program, or in a report and the end of the process.
 pub fn run(steps: &[Step<'_>], channel: BorrowedFd<'_>) -> ! {
@@ -89,7 +89,7 @@ impl Child<'_> {
             Step::SetHostName(name) => rustix::system::sethostname(name),
             Step::SetDomainName(name) => rustix::system::setdomainname(name),
             Step::AwaitMapping => self.await_message(Message::Mapped),
-            Step::BecomeRoot => credentials::become_root(),
+            Step::BecomeOwner { uid, gid } => credentials::become_owner(uid, gid),
             Step::MakeFileSystem { slot, file_system } => {
                 mounts::make(file_system).and_then(|made| self.keep(slot, made))
             }
@@ -104,6 +104,9 @@ impl Child<'_> {
                 self.await_message(Message::GoOn)
             }
             Step::RunHook(ref wanted) => hook::run(wanted, self.state.as_ref().ok_or(Errno::BADF)?),
+            Step::ChangeRoot { slot } => self.change_root(slot),
+            Step::ShareRoot(directory) => mounts::move_to_root(directory).and_then(|()| self.adopt_root()),
+            Step::EnterTime { proc, offsets } => time::enter(proc, offsets),
             Step::AdoptRoot => self.adopt_root(),
             Step::Attach { slot, target } => mounts::attach(self.root()?, self.slot(slot)?, target),
             Step::AttachCgroups { slot, names, links, attributes } => {
@@ -162,6 +165,13 @@ impl Child<'_> {
 
     fn root(&self) -> Result<BorrowedFd<'_>> {
         self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    fn change_root(&mut self, slot: u8) -> Result<()> {
+        let root = self.slots.get_mut(usize::from(slot)).and_then(Option::take).ok_or(Errno::BADF)?;
+        mounts::move_to_root(root.as_fd())?;
+        self.root = Some(root);
+        Ok(())
     }
 
     fn adopt_root(&mut self) -> Result<()> {

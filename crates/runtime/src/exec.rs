@@ -16,7 +16,7 @@ use sys::process::Clone;
 
 use crate::cgroup::{Cgroup, Joiners};
 use crate::launch::{end, pair, write_process_file};
-use crate::plan::{ExecPlan, Outside, Pointers, borrow};
+use crate::plan::{Action, ExecPlan, Outside, Pointers, borrow};
 use crate::seccomp::Instruction;
 use crate::{ProcessIdentity, Running, Stdio, cgroup, report, stdio};
 
@@ -69,7 +69,9 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
     let (ours, theirs) = pair()?;
-    let kept = stdio::kept(&outside, &[theirs.as_fd(), target.as_fd()], exec.preserved);
+    let mut needed = vec![theirs.as_fd(), target.as_fd()];
+    needed.extend(plan.actions.iter().filter_map(Action::descriptor));
+    let kept = stdio::kept(&outside, &needed, exec.preserved);
     let bound = Bound::to(plan.processors.as_deref())?;
     let cloned = sys::process::clone(0, directory);
     if let Ok(Clone::Child) = cloned {

@@ -19,6 +19,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use failure::{Context as _, Error, Result};
+use init::Enter;
 use init::channel::{self, Message};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -28,7 +29,8 @@ use sys::process::Clone;
 
 use crate::cgroup::{Cgroup, Controller, Joiners};
 use crate::hooks::{self, State};
-use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, borrow};
+use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, TIME, USER, borrow};
+use crate::visit::{self, Visit};
 use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, report, stdio};
 
 /// A container that waits just before its program. Dropped, it is killed and its cgroup removed.
@@ -204,29 +206,106 @@ fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, Own
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
     let mut needed = vec![theirs.as_fd()];
-    needed.extend(plan.actions.iter().filter_map(|action| match action {
-        Action::AcceptStart(listener) => Some(listener.as_fd()),
-        _ => None,
-    }));
+    needed.extend(plan.actions.iter().filter_map(Action::descriptor));
+    needed.extend(plan.namespaces.for_good.iter().chain(&plan.namespaces.joins).map(|join| join.file.as_fd()));
     let kept = stdio::kept(&outside, &needed, plan.preserved);
-    let visit = Visit::enter(&plan.namespaces.joins)?;
-    let cloned = sys::process::clone(u64::from(plan.namespaces.at_clone), directory);
-    if let Ok(Clone::Child) = cloned {
-        // Before anybody in a joined namespace can look; and its copy of our end would keep it waiting for a parent that
-        // was killed.
-        stdio::close_all_but(&kept);
-        init::run(&steps, theirs.as_fd());
+    let way = Way { plan, steps: &steps, kept: &kept, directory };
+    let (child, foreign) =
+        if plan.namespaces.for_good.is_empty() { way.by_visit(&theirs)? } else { way.by_helper(theirs, &ours)? };
+    Ok((child, ours, foreign))
+}
+
+/// What the clone needs.
+struct Way<'a> {
+    plan: &'a Plan,
+    steps: &'a [init::Step<'a>],
+    kept: &'a [u32],
+    /// The v2 group to be born in.
+    directory: Option<BorrowedFd<'a>>,
+}
+
+impl Way<'_> {
+    /// Clones the child during a visit to the namespaces that it joins.
+    fn by_visit(&self, theirs: &OwnedFd) -> Result<(Child, Vec<OwnedFd>)> {
+        let plan = self.plan;
+        let visit = Visit::enter(plan.namespaces.joins.iter())?;
+        let cloned = sys::process::clone(u64::from(plan.namespaces.at_clone), self.directory);
+        if let Ok(Clone::Child) = cloned {
+            // Before anybody in a joined namespace can look; and its copy of our end would keep it waiting for a parent
+            // that was killed.
+            stdio::close_all_but(self.kept);
+            init::run(self.steps, theirs.as_fd());
+        }
+        let foreign = match &cloned {
+            Ok(_) => self.work_there(),
+            Err(_) => Ok(Vec::new()),
+        };
+        visit.leave()?;
+        let Clone::Parent { pid, pidfd } = cloned.context("cannot make a process with new namespaces")? else {
+            return Err(report::vanished());
+        };
+        let child = Child { pid, pidfd, group: None, kept: false };
+        Ok((child, foreign?))
     }
-    let foreign = match &cloned {
-        Ok(_) => deliver::foreign(&plan.actions),
-        Err(_) => Ok(Vec::new()),
-    };
-    visit.leave()?;
-    let Clone::Parent { pid, pidfd } = cloned.context("cannot make a process with new namespaces")? else {
-        return Err(report::vanished());
-    };
-    let child = Child { pid, pidfd, group: None, kept: false };
-    Ok((child, ours, foreign?))
+
+    fn work_there(&self) -> Result<Vec<OwnedFd>> {
+        if let Some(names) = &self.plan.visited_names {
+            visit::set_names(names)?;
+        }
+        deliver::foreign(&self.plan.actions)
+    }
+
+    /// Lets a helper go where there is no way back from, and clone the child there.
+    fn by_helper(&self, theirs: OwnedFd, ours: &OwnedFd) -> Result<(Child, Vec<OwnedFd>)> {
+        let plan = self.plan;
+        let joined: Vec<&Joined> = plan.namespaces.for_good.iter().chain(&plan.namespaces.joins).collect();
+        let to_join = joined.iter().map(|join| init::Namespace { file: join.file.as_fd(), kind: join.link_type() });
+        let namespaces: Vec<_> = to_join.collect();
+        let enter = Enter { namespaces: &namespaces, new: u64::from(plan.namespaces.at_clone), steps: self.steps };
+        let cloned = sys::process::clone(0, self.directory);
+        if let Ok(Clone::Child) = cloned {
+            stdio::close_all_but(self.kept);
+            init::enter(&enter, theirs.as_fd());
+        }
+        drop(theirs);
+        let Clone::Parent { pidfd: helper, .. } = cloned.context("cannot make a helper process")? else {
+            return Err(report::vanished());
+        };
+        let mut failed = None;
+        let heard = hear_of_child(ours, &mut failed);
+        // It ends by itself once it has cloned; what it had to say was said.
+        let _ = rustix::process::waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED);
+        let child = heard?;
+        if let Some((step, errno)) = failed {
+            let index = step.checked_sub(init::JOINING).and_then(|index| usize::try_from(index).ok());
+            return Err(match index.and_then(|index| joined.get(index)) {
+                Some(join) => report::not_joined(join, errno),
+                None => report::failed(&plan.actions, &plan.program, step, errno),
+            });
+        }
+        let child = child.ok_or_else(report::vanished)?;
+        // Only where there is work: a time namespace is closed to processes with threads.
+        let with_work = |join: &&Joined| plan.visited_names.is_some() || plan.namespaces.is_foreign(join.kind);
+        let visit = Visit::enter(plan.namespaces.joins.iter().filter(|join| join.kind != TIME).filter(with_work))?;
+        let foreign = self.work_there();
+        visit.leave()?;
+        Ok((child, foreign?))
+    }
+}
+
+/// Who the child is, as the helper says; or what failed, which the child may say before.
+fn hear_of_child(channel: &OwnedFd, failed: &mut Option<(u32, i32)>) -> Result<Option<Child>> {
+    loop {
+        match channel::receive(channel).context("cannot hear from the new process")? {
+            Some((Message::Process(pid), Some(pidfd))) => {
+                let pid = Pid::from_raw(pid).ok_or_else(report::vanished)?;
+                return Ok(Some(Child { pid, pidfd, group: None, kept: false }));
+            }
+            Some((Message::Failed { step, errno }, _)) => *failed = Some((step, errno)),
+            Some(_) => return Err(report::vanished()),
+            None => return Ok(None),
+        }
+    }
 }
 
 /// All that the child waits for, in its order.
@@ -245,8 +324,10 @@ fn provide(
     }
     let mut user_namespace = None;
     if let Some(maps) = &plan.namespaces.mapping {
-        write_maps(pid, maps)?;
-        tell(channel, Message::Mapped, None)?;
+        if plan.namespaces.for_good.iter().all(|join| join.kind != USER) {
+            write_maps(pid, maps)?;
+            tell(channel, Message::Mapped, None)?;
+        }
         user_namespace = Some(open_user_namespace(pid, &child.pidfd)?);
     }
     let maker = deliver::Maker { maps: plan.namespaces.mapping.as_ref(), user_namespace, root, group };
@@ -364,38 +445,6 @@ fn open_user_namespace(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
     sys::namespace::user_namespace(pidfd.as_fd())
         .or_else(|_| rustix::fs::open(format!("/proc/{pid}/ns/user"), flags, rustix::fs::Mode::empty()))
         .context("cannot open the user namespace of the new process")
-}
-
-/// A stay in other namespaces: what is cloned meanwhile is born there.
-struct Visit<'a> {
-    homes: Vec<(OwnedFd, &'a Joined)>,
-}
-
-impl<'a> Visit<'a> {
-    fn enter(joins: &'a [Joined]) -> Result<Self> {
-        let mut visit = Self { homes: Vec::with_capacity(joins.len()) };
-        for join in joins {
-            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-            let home = rustix::fs::open(format!("/proc/self/ns/{}", join.name()), flags, rustix::fs::Mode::empty())
-                .with_context(|| format!("cannot open this process's {} namespace", join.name()))?;
-            let entered = rustix::thread::move_into_link_name_space(join.file.as_fd(), join.link_type())
-                .with_context(|| format!("cannot join the {} namespace `{}`", join.name(), join.path.display()));
-            if let Err(failed) = entered {
-                visit.leave()?;
-                return Err(failed);
-            }
-            visit.homes.push((home, join));
-        }
-        Ok(visit)
-    }
-
-    fn leave(self) -> Result<()> {
-        for (home, join) in self.homes.into_iter().rev() {
-            rustix::thread::move_into_link_name_space(home.as_fd(), join.link_type())
-                .with_context(|| format!("cannot come back from the {} namespace", join.name()))?;
-        }
-        Ok(())
-    }
 }
 
 /// A child that does not run its program yet. Dropped, it is killed, waited for, and its group removed.

@@ -27,6 +27,7 @@ mod report;
 mod root;
 pub mod sealed;
 mod stdio;
+mod visit;
 
 pub use container_id::ContainerId;
 pub use directory_root::DirectoryRoot;

@@ -3,7 +3,7 @@
 use failure::{Cause as _, Error, Kind};
 use rustix::io::Errno;
 
-use crate::plan::{Action, Hook, Program};
+use crate::plan::{Action, Hook, Joined, Program};
 
 /// The failure of one step.
 pub(crate) fn failed(actions: &[Action], program: &Program, step: u32, errno: i32) -> Error {
@@ -65,6 +65,12 @@ fn after_hook(line: &str, errno: Errno) -> Error {
         _ if errno == Errno::TIMEDOUT => Error::internal(format!("{line}: it took longer than its timeout")),
         _ => told(errno, line.to_owned(), None),
     }
+}
+
+/// A namespace that could not be joined.
+pub(crate) fn not_joined(join: &Joined, errno: i32) -> Error {
+    let line = format!("cannot join the {} namespace `{}`", join.name(), join.path.display());
+    told(Errno::from_raw_os_error(errno), line, None)
 }
 
 /// The child ended, or spoke nonsense: neither can happen unless it was killed.

@@ -244,7 +244,6 @@ fn wrong_requests_fail_before_anything_is_made() {
         ("/mounts/0/destination", json!("/proc/sys")),
         ("/mounts/0/destination", json!("/")),
         ("/mounts/0/type", json!("ext4")),
-        ("/linux/namespaces/0", json!({"type": "time"})),
         ("/linux/namespaces/1", json!({"type": "network", "path": "/etc/passwd"})),
         ("/linux/namespaces/1", json!({"type": "network", "path": "/no/such"})),
         ("/linux/namespaces/4", json!({"type": "uts"})),

@@ -35,3 +35,26 @@ pub fn user_namespace(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
         Ok(OwnedFd::from_raw_fd(number))
     }
 }
+
+/// What kind of namespace a file is: `CLONE_NEW*`.
+///
+/// # Errors
+/// It is no namespace.
+pub fn kind(file: BorrowedFd<'_>) -> Result<u32> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the request takes no argument and returns a number.
+    check_int(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE, 0) }).map(|kind| kind as u32)
+}
+
+/// The user namespace that a namespace belongs to.
+///
+/// # Errors
+/// It is outside the caller's own.
+pub fn owner(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the request takes no argument and returns a new descriptor that nobody else owns.
+    unsafe {
+        let number = check_int(libc::ioctl(file.as_raw_fd(), NS_GET_USERNS, 0))?;
+        Ok(OwnedFd::from_raw_fd(number))
+    }
+}

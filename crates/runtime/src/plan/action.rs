@@ -29,7 +29,10 @@ pub(crate) enum Action {
     SetHostName(String),
     SetDomainName(String),
     AwaitMapping,
-    BecomeRoot,
+    BecomeOwner { uid: u32, gid: u32 },
+    ChangeRoot { slot: u8 },
+    ShareRoot(OwnedFd),
+    EnterTime { proc: OwnedFd, offsets: String },
     MakeFileSystem { slot: u8, file_system: FileSystem },
     MakeMask { slot: u8 },
     Receive { slot: u8, delivery: Delivery },
@@ -202,7 +205,10 @@ fn borrow_one<'a>(
         Action::SetHostName(name) => Step::SetHostName(name.as_bytes()),
         Action::SetDomainName(name) => Step::SetDomainName(name.as_bytes()),
         Action::AwaitMapping => Step::AwaitMapping,
-        Action::BecomeRoot => Step::BecomeRoot,
+        Action::BecomeOwner { uid, gid } => Step::BecomeOwner { uid: *uid, gid: *gid },
+        Action::ChangeRoot { slot } => Step::ChangeRoot { slot: *slot },
+        Action::ShareRoot(directory) => Step::ShareRoot(directory.as_fd()),
+        Action::EnterTime { proc, offsets } => Step::EnterTime { proc: proc.as_fd(), offsets: offsets.as_bytes() },
         Action::MakeFileSystem { slot, file_system } => {
             Step::MakeFileSystem { slot: *slot, file_system: file_system.borrow() }
         }
@@ -257,6 +263,16 @@ fn borrow_one<'a>(
         }
         Action::Supervise => Step::Supervise(identity.borrow()),
         Action::Execute => Step::Execute(program),
+    }
+}
+
+impl Action {
+    /// What it needs open until it is done.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::ShareRoot(file) | Self::EnterTime { proc: file, .. } | Self::AcceptStart(file) => Some(file.as_fd()),
+            _ => None,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ impl fmt::Display for Plan {
             writeln!(formatter, "{number:3}  {text}")
         };
         line(formatter, &format_args!("make the cgroup `{}` with its limits", self.cgroup.as_str()))?;
-        for join in &self.namespaces.joins {
+        for join in self.namespaces.for_good.iter().chain(&self.namespaces.joins) {
             line(formatter, &format_args!("join the {} namespace `{}`", join.name(), join.path.display()))?;
         }
         let kinds = namespaces::names(self.namespaces.at_clone);
@@ -61,7 +61,15 @@ impl fmt::Display for Action {
             Self::SetHostName(name) => write!(formatter, "set the host name `{name}`"),
             Self::SetDomainName(name) => write!(formatter, "set the domain name `{name}`"),
             Self::AwaitMapping => write!(formatter, "wait for the id maps"),
-            Self::BecomeRoot => write!(formatter, "become root of the user namespace"),
+            Self::BecomeOwner { uid: 0, gid: 0 } => write!(formatter, "become root of the user namespace"),
+            Self::BecomeOwner { uid, gid } => {
+                write!(formatter, "become user {uid} and group {gid} of the user namespace")
+            }
+            Self::ChangeRoot { .. } => write!(formatter, "make it the root, beside the tree of the others"),
+            Self::ShareRoot(_) => write!(formatter, "go to the container's root"),
+            Self::EnterTime { offsets, .. } => {
+                write!(formatter, "enter the time namespace, with the clocks [{}]", one_line(offsets))
+            }
             Self::MakeFileSystem { file_system, .. } => {
                 write!(formatter, "make a file system of type {}", file_system.kind.to_string_lossy())?;
                 options(formatter, file_system.options(), u64::from(file_system.attributes))

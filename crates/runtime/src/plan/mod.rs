@@ -17,6 +17,7 @@ mod binds;
 mod devices;
 mod display;
 mod hooks;
+mod id_maps;
 mod limits;
 mod mounts;
 mod namespaces;
@@ -27,21 +28,24 @@ mod process;
 mod refuse;
 mod scheduling;
 mod settings;
+mod time;
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use failure::{Context as _, Error, Result};
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use rustix::fs::{Mode, OFlags};
 use sys::mount::Attributes;
 
 pub(crate) use action::{Action, Delivery, FileSystem, Hook, Outside, Pointers, Streams, borrow};
 pub(crate) use binds::Bind;
 pub(crate) use devices::{Devices, LINKS, Node};
 pub(crate) use hooks::Planned;
+pub(crate) use id_maps::IdMaps;
 pub(crate) use limits::Raised;
-pub(crate) use namespaces::{IdMaps, Joined, Namespaces};
+pub(crate) use namespaces::{Joined, Namespaces, TIME, USER};
 pub(crate) use options::Idmap;
 pub(crate) use process::{Identity, Program};
 pub(crate) use scheduling::Scheduling;
@@ -111,6 +115,8 @@ pub struct Plan {
     pub(crate) raised: Vec<Raised>,
     pub(crate) oom_score_adjust: Option<i32>,
     pub(crate) scheduling: Scheduling,
+    /// For the uts namespace that the container joins.
+    pub(crate) visited_names: Option<Names>,
     pub(crate) preserved: u32,
     pub(crate) hooks: Vec<oci_spec::runtime::Hook>,
     pub(crate) state: Option<crate::hooks::State>,
@@ -130,7 +136,8 @@ impl Plan {
         refuse::linux(linux)?;
         refuse::process(process)?;
         let mut warnings = Vec::new();
-        let namespaces = Namespaces::read(linux)?;
+        let namespaces = Namespaces::read(linux, process.user())?;
+        namespaces::check_mounts(request.spec, linux, &namespaces)?;
         let filter = filter(request.filter, linux, request.seccomp_cache)?;
         let identity = Identity::read(process, namespaces.mapping.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
@@ -144,9 +151,11 @@ impl Plan {
         }
         let mut hooks = Planned::read(request)?;
         let mut actions = Vec::with_capacity(64);
-        before_root(&mut actions, request, &namespaces, hooks.root_point.take())?;
+        let names = Names::read(request, &namespaces)?;
+        let root_point = hooks.root_point.take().filter(|_| namespaces.is_new(namespaces::MOUNT));
+        before_root(&mut actions, request, &namespaces, root_point, &names)?;
         let (proc, devpts) = (mounts.proc, mounts.devpts);
-        around_root(&mut actions, mounts, &mut hooks, request.pivot);
+        around_root(&mut actions, mounts, &mut hooks, request.pivot, namespaces.is_new(namespaces::MOUNT));
         inside_root(&mut actions, linux, &namespaces, proc)?;
         streams(&mut actions, terminal, devpts, identity.uid);
         let read_only = request.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
@@ -161,6 +170,7 @@ impl Plan {
             actions.append(&mut hooks.at_start);
         }
         execute(&mut actions, filter, request.preserved, request.init);
+        let visited = namespaces.is_private(namespaces::UTS) && !namespaces.is_new(namespaces::UTS);
         Ok(Self {
             cgroup: request.cgroup.clone(),
             resources: linux.resources().clone().unwrap_or_default(),
@@ -172,6 +182,7 @@ impl Plan {
             raised,
             oom_score_adjust,
             scheduling,
+            visited_names: visited.then_some(names),
             preserved: request.preserved,
             hooks: hooks.host,
             state: hooks.state,
@@ -210,8 +221,8 @@ impl ExecPlan {
         refuse::process(process)?;
         // What cannot be granted was said when the container was made.
         let mut warnings = Vec::new();
-        let kinds = namespaces::kinds(exec.linux)?;
-        let maps = IdMaps::read(exec.linux, kinds & namespaces::USER != 0)?;
+        let kinds = namespaces::kinds(exec.linux);
+        let maps = exec_maps(exec, kinds)?;
         let filter = filter(exec.filter, exec.linux, exec.seccomp_cache)?;
         let identity = Identity::read(process, maps.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
@@ -223,10 +234,13 @@ impl ExecPlan {
         let join = Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() };
         let mut actions = vec![Action::LeaveKeyring, join];
         actions.extend(last.map(Action::SetProcessors));
-        if maps.is_some() {
-            actions.push(Action::BecomeRoot);
+        if let Some(IdMaps { uid, gid, .. }) = maps {
+            actions.push(Action::BecomeOwner { uid, gid });
         }
-        actions.push(Action::AdoptRoot);
+        actions.push(match namespaces::has_own_root(exec.linux) {
+            true => Action::AdoptRoot,
+            false => Action::ShareRoot(root_of(exec.target)?),
+        });
         streams(&mut actions, terminal, None, identity.uid);
         actions.push(Action::ChangeDirectory(paths::plain(process.cwd())?));
         actions.extend(origin::read(exec.linux)?);
@@ -244,6 +258,56 @@ impl ExecPlan {
         Ok(Self { namespaces, actions, identity, program, terminal, raised, oom_score_adjust, scheduling, processors })
     }
 }
+
+/// The maps of the container's user namespace, as the specification gives them or as they are.
+fn exec_maps(exec: &Exec<'_>, kinds: u32) -> Result<Option<IdMaps>> {
+    if kinds & USER == 0 {
+        return Ok(None);
+    }
+    let given = exec.linux.uid_mappings().as_ref().is_some_and(|ranges| !ranges.is_empty());
+    if given {
+        return IdMaps::read(exec.linux, exec.process.user()).map(Some);
+    }
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", exec.target.pid));
+    let maps = read("uid_map").and_then(|users| Ok((users, read("gid_map")?)));
+    let (users, groups) = maps.context("cannot read the id maps of the container")?;
+    IdMaps::parse(&users, &groups, exec.process.user()).map(Some)
+}
+
+/// The root directory of a process. Whether it still is that process is looked at later, when its handle is opened.
+fn root_of(target: &crate::ProcessIdentity) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{}/root", target.pid), flags, Mode::empty())
+        .context("cannot open the root of the container")
+}
+
+/// What a uts namespace is to be called.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) host: Option<String>,
+    pub(crate) domain: Option<String>,
+}
+
+impl Names {
+    /// A joined namespace keeps the name that its owner gave it, unless the specification has another.
+    fn read(request: &Request<'_>, namespaces: &Namespaces) -> Result<Self> {
+        let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let (mut host, domain) = (named(request.spec.hostname()), named(request.spec.domainname()));
+        if (host.is_some() || domain.is_some()) && !namespaces.is_private(namespaces::UTS) {
+            return Err(Error::invalid("a host name needs a uts namespace of the container's own"));
+        }
+        if let Some(name) = host.iter().chain(&domain).find(|name| name.len() > LONGEST_NAME) {
+            return Err(Error::invalid(format!("the name `{name}` is longer than {LONGEST_NAME} bytes")));
+        }
+        if namespaces.is_new(namespaces::UTS) {
+            host.get_or_insert_with(|| request.id.short().to_owned());
+        }
+        Ok(Self { host, domain })
+    }
+}
+
+/// The kernel's limit on host and domain names.
+const LONGEST_NAME: usize = 64;
 
 /// Whether the container's group has processors of its own.
 fn has_processors(spec: &Spec) -> bool {
@@ -279,6 +343,7 @@ fn before_root(
     request: &Request<'_>,
     namespaces: &Namespaces,
     root_point: Option<CString>,
+    names: &Names,
 ) -> Result<()> {
     if request.new_keyring {
         actions.push(Action::LeaveKeyring);
@@ -291,38 +356,52 @@ fn before_root(
     if namespaces.in_child != 0 {
         actions.push(Action::NewNamespaces(namespaces.in_child));
     }
-    actions.push(Action::IsolateMounts);
+    if let Some(offsets) = &namespaces.offsets {
+        actions.push(Action::EnterTime { proc: open_proc()?, offsets: offsets.clone() });
+    }
+    if namespaces.is_new(namespaces::MOUNT) {
+        actions.push(Action::IsolateMounts);
+    }
     // Still with the host's ids: the container's root may not search the directories above.
     actions.extend(root_point.map(Action::OpenRootPoint));
     if namespaces.in_child & namespaces::NETWORK != 0 {
         actions.push(Action::RaiseLoopback);
     }
-    let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-    let (mut host, domain) = (named(request.spec.hostname()), named(request.spec.domainname()));
-    if (host.is_some() || domain.is_some()) && !namespaces.is_private(namespaces::UTS) {
-        return Err(Error::invalid("a host name needs a uts namespace of the container's own"));
-    }
-    // A joined namespace keeps the name that its owner gave it.
     if namespaces.is_new(namespaces::UTS) {
-        host.get_or_insert_with(|| request.id.short().to_owned());
-        actions.extend(host.map(Action::SetHostName));
-        actions.extend(domain.map(Action::SetDomainName));
+        actions.extend(names.host.clone().map(Action::SetHostName));
+        actions.extend(names.domain.clone().map(Action::SetDomainName));
     }
-    if namespaces.mapping.is_some() {
-        actions.push(Action::AwaitMapping);
-        actions.push(Action::BecomeRoot);
+    if let Some(IdMaps { uid, gid, .. }) = namespaces.mapping {
+        if namespaces.is_new(USER) {
+            actions.push(Action::AwaitMapping);
+        }
+        actions.push(Action::BecomeOwner { uid, gid });
     }
     Ok(())
 }
 
-fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts, hooks: &mut Planned, pivot: bool) {
+/// The host's proc file system: what a process writes to its own files there goes where it is meant to, whatever the
+/// container has at `/proc` (CVE-2019-16884).
+fn open_proc() -> Result<OwnedFd> {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::open("/proc", flags, Mode::empty()).context("cannot open `/proc`")?;
+    let found = rustix::fs::fstatfs(&proc).context("cannot look at `/proc`")?;
+    match found.f_type as u64 {
+        PROC_SUPER_MAGIC => Ok(proc),
+        _ => Err(Error::unsupported("`/proc` of this machine is no proc file system; mount it")),
+    }
+}
+
+fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts, hooks: &mut Planned, pivot: bool, own: bool) {
     let attached = actions.iter().any(|action| matches!(action, Action::OpenRootPoint(_)));
     actions.extend(mounts.make);
     actions.push(Action::Receive { slot: mounts::ROOT, delivery: Delivery::Root });
-    actions.push(match attached {
-        true => Action::AttachRoot { slot: mounts::ROOT },
-        false => Action::EnterRoot { slot: mounts::ROOT, pivot },
-    });
+    match (own, attached) {
+        (true, true) => actions.push(Action::AttachRoot { slot: mounts::ROOT }),
+        (true, false) => actions.push(Action::EnterRoot { slot: mounts::ROOT, pivot }),
+        (false, _) => {}
+    }
     actions.extend(mounts.attach);
     if !hooks.host.is_empty() {
         actions.push(Action::AwaitHooks);
@@ -333,6 +412,9 @@ fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts, hooks: &mut Pl
     }
     if attached {
         actions.push(Action::EnterAttachedRoot { pivot });
+    }
+    if !own {
+        actions.push(Action::ChangeRoot { slot: mounts::ROOT });
     }
     if !hooks.at_start.is_empty() {
         actions.push(Action::ReceiveState { status: "created" });

@@ -1,18 +1,29 @@
-//! Namespaces: which are new, which are joined, which stay the host's; and the maps of a user namespace.
+//! Namespaces: which are new, which are joined, which stay the host's.
 //!
 //! User, mount and pid namespaces are made by clone3 itself. The others are made by the child afterwards: a network
-//! namespace takes longer than all else, and the parent can work meanwhile. Those to join are joined by the parent
-//! around clone3: only it may.
+//! namespace takes longer than all else, and the parent can work meanwhile. Those to join are joined by the parent around
+//! clone3, since only it may; but from a user or mount namespace there is no way back, so that a container that joins one
+//! is cloned by a helper, which joins them all (drawn in `init::join`).
+//!
+//! ```text
+//!   mount namespace    the container's root
+//!   new                pivot_root: the host's tree is gone
+//!   joined, or none    chroot into a mount that is attached nowhere: the tree of the others stays as it is, and so
+//!                      there is no place for further mounts
+//! ```
 
-use std::fmt::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use failure::{Context as _, Error, Result};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec, User};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::LinkNameSpaceType;
 
+use super::id_maps::IdMaps;
+use super::time::{self, Offsets};
+
+pub(crate) const TIME: u32 = 0x0000_0080;
 pub(crate) const MOUNT: u32 = 0x0002_0000;
 pub(crate) const CGROUP: u32 = 0x0200_0000;
 pub(crate) const UTS: u32 = 0x0400_0000;
@@ -22,8 +33,16 @@ pub(crate) const PID: u32 = 0x2000_0000;
 pub(crate) const NETWORK: u32 = 0x4000_0000;
 
 const NSFS_MAGIC: u64 = 0x6e73_6673;
-const NAMES: [(u32, &str); 7] =
-    [(USER, "user"), (MOUNT, "mnt"), (PID, "pid"), (NETWORK, "net"), (IPC, "ipc"), (UTS, "uts"), (CGROUP, "cgroup")];
+const NAMES: [(u32, &str); 8] = [
+    (USER, "user"),
+    (MOUNT, "mnt"),
+    (PID, "pid"),
+    (NETWORK, "net"),
+    (IPC, "ipc"),
+    (UTS, "uts"),
+    (CGROUP, "cgroup"),
+    (TIME, "time"),
+];
 
 /// The namespaces of a container.
 #[derive(Debug, Default)]
@@ -32,10 +51,16 @@ pub(crate) struct Namespaces {
     pub(crate) at_clone: u32,
     /// `CLONE_NEW*` for the child.
     pub(crate) in_child: u32,
-    /// To join.
+    /// To join and to come back from.
     pub(crate) joins: Vec<Joined>,
-    /// The maps, if the user namespace is new.
+    /// The user and the mount namespace to join.
+    pub(crate) for_good: Vec<Joined>,
+    /// The maps of the user namespace that the container does not share with the host.
     pub(crate) mapping: Option<IdMaps>,
+    /// What the clocks of a new time namespace differ by.
+    pub(crate) offsets: Option<Offsets>,
+    /// Kinds to join that belong to the user namespace to join.
+    owned: u32,
 }
 
 /// A namespace to join.
@@ -46,43 +71,48 @@ pub(crate) struct Joined {
     pub(crate) file: OwnedFd,
 }
 
-/// The maps of a user namespace, as the kernel reads them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct IdMaps {
-    pub(crate) users: String,
-    pub(crate) groups: String,
-    /// What user 0 is on the host.
-    pub(crate) root_uid: u32,
-    /// What group 0 is on the host.
-    pub(crate) root_gid: u32,
-    user_ranges: Vec<LinuxIdMapping>,
-    group_ranges: Vec<LinuxIdMapping>,
-}
-
 impl Namespaces {
     /// Reads the specification; opens what it names.
-    pub(crate) fn read(linux: &Linux) -> Result<Self> {
+    pub(crate) fn read(linux: &Linux, user: &User) -> Result<Self> {
         let mut found = Self::default();
         let mut seen = 0;
         for namespace in linux.namespaces().iter().flatten() {
-            let kind = kind_of(namespace.typ())?;
+            let kind = kind_of(namespace.typ());
             if seen & kind != 0 {
                 return Err(Error::invalid(format!("the {} namespace is given twice", names(kind))));
             }
             seen |= kind;
             match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+                Some(path) if kind & (USER | MOUNT) != 0 => found.for_good.push(Joined::open(kind, path.clone())?),
                 Some(path) => found.joins.push(Joined::open(kind, path.clone())?),
                 None if kind & (USER | MOUNT | PID) != 0 => found.at_clone |= kind,
                 None => found.in_child |= kind,
             }
         }
-        if found.at_clone & MOUNT == 0 {
-            return Err(Error::unsupported(
-                "a container needs a mount namespace of its own; add `mount` to its namespaces",
-            ));
-        }
-        found.mapping = IdMaps::read(linux, found.at_clone & USER != 0)?;
+        found.read_maps(linux, user)?;
+        found.offsets = time::read(linux, found.in_child & TIME != 0)?;
         Ok(found)
+    }
+
+    fn read_maps(&mut self, linux: &Linux, user: &User) -> Result<()> {
+        let given = |ranges: &Option<Vec<_>>| ranges.as_ref().is_some_and(|ranges| !ranges.is_empty());
+        if self.at_clone & USER != 0 {
+            self.mapping = Some(IdMaps::read(linux, user)?);
+        } else if let Some(namespace) = self.for_good.iter().find(|join| join.kind == USER) {
+            let (users, groups) = crate::visit::maps_of(namespace)?;
+            let maps = IdMaps::parse(&users, &groups, user)?;
+            if !maps.agree_with(linux) {
+                let path = namespace.path.display();
+                return Err(Error::invalid(format!("the id mappings are not those of the user namespace `{path}`")));
+            }
+            for join in self.joins.iter().filter(|join| crate::visit::belongs(join, namespace)) {
+                self.owned |= join.kind;
+            }
+            self.mapping = Some(maps);
+        } else if given(linux.uid_mappings()) || given(linux.gid_mappings()) {
+            return Err(Error::invalid("id mappings need a user namespace; add `user` to the namespaces"));
+        }
+        Ok(())
     }
 
     /// Whether the container makes this namespace itself.
@@ -92,30 +122,50 @@ impl Namespaces {
 
     /// Whether it is not the host's.
     pub(crate) fn is_private(&self, kind: u32) -> bool {
-        self.is_new(kind) || self.joins.iter().any(|join| join.kind == kind)
+        self.is_new(kind) || self.joins.iter().chain(&self.for_good).any(|join| join.kind == kind)
     }
 
     /// Whether its file systems must be made by the parent: the container's user namespace has no say over it.
     pub(crate) fn is_foreign(&self, kind: u32) -> bool {
-        self.mapping.is_some() && !self.is_new(kind)
+        self.mapping.is_some() && !self.is_new(kind) && self.owned & kind == 0
+    }
+}
+
+/// Refuses what needs a mount namespace of the container's own, where there is none.
+pub(super) fn check_mounts(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let needs = [
+        ("`mounts`", spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty())),
+        ("`linux.maskedPaths`", some(linux.masked_paths())),
+        ("`linux.readonlyPaths`", some(linux.readonly_paths())),
+        ("`linux.devices`", linux.devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("`linux.rootfsPropagation`", linux.rootfs_propagation().as_ref().is_some_and(|mode| !mode.is_empty())),
+    ];
+    match needs.iter().find(|(_, given)| *given) {
+        Some((name, _)) if !namespaces.is_new(MOUNT) => Err(Error::unsupported(format!(
+            "{name} of the specification needs a mount namespace of the container's own; add `mount` without a path"
+        ))),
+        _ => Ok(()),
     }
 }
 
 impl Joined {
     fn open(kind: u32, path: PathBuf) -> Result<Self> {
-        if kind & (USER | MOUNT) != 0 {
-            let name = names(kind);
-            return Err(Error::unsupported(format!(
-                "joining the {name} namespace `{}` is not supported",
-                path.display()
-            )));
+        let refuse = |reason: &str| Error::invalid(format!("`{}` {reason}", path.display()));
+        if !path.is_absolute() {
+            return Err(refuse("is not an absolute path of a namespace"));
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(&path, flags, Mode::empty())
             .with_context(|| format!("cannot open the {} namespace `{}`", names(kind), path.display()))?;
         let found = rustix::fs::fstatfs(&file).context("look at a namespace")?;
         if found.f_type as u64 != NSFS_MAGIC {
-            return Err(Error::invalid(format!("`{}` is no namespace", path.display())));
+            return Err(refuse("is no namespace"));
+        }
+        let kind_found =
+            sys::namespace::kind(file.as_fd()).with_context(|| format!("cannot look at `{}`", path.display()))?;
+        if kind_found != kind {
+            return Err(refuse(&format!("is a {} namespace, no {} one", names(kind_found), names(kind))));
         }
         Ok(Self { kind, path, file })
     }
@@ -133,49 +183,24 @@ impl Joined {
             IPC => Some(LinkNameSpaceType::InterProcessCommunication),
             UTS => Some(LinkNameSpaceType::HostNameAndNISDomainName),
             CGROUP => Some(LinkNameSpaceType::ControlGroup),
+            TIME => Some(LinkNameSpaceType::Time),
+            USER => Some(LinkNameSpaceType::User),
+            MOUNT => Some(LinkNameSpaceType::Mount),
             _ => None,
         }
     }
 }
 
-impl IdMaps {
-    /// None without a new user namespace.
-    pub(crate) fn read(linux: &Linux, new: bool) -> Result<Option<Self>> {
-        let users = linux.uid_mappings().as_deref().unwrap_or_default();
-        let groups = linux.gid_mappings().as_deref().unwrap_or_default();
-        if !new {
-            return match users.is_empty() && groups.is_empty() {
-                true => Ok(None),
-                false => Err(Error::invalid("id mappings need a new user namespace; add `user` to the namespaces")),
-            };
-        }
-        let root = |ranges, what| {
-            host_id(ranges, 0).ok_or_else(|| Error::invalid(format!("the id mappings lack {what} 0 of the container")))
-        };
-        Ok(Some(Self {
-            users: lines(users),
-            groups: lines(groups),
-            root_uid: root(users, "user")?,
-            root_gid: root(groups, "group")?,
-            user_ranges: users.to_vec(),
-            group_ranges: groups.to_vec(),
-        }))
-    }
-
-    /// What a user of the container is on the host.
-    pub(crate) fn host_user(&self, id: u32) -> Option<u32> {
-        host_id(&self.user_ranges, id)
-    }
-
-    /// What a group of the container is on the host.
-    pub(crate) fn host_group(&self, id: u32) -> Option<u32> {
-        host_id(&self.group_ranges, id)
-    }
+/// The kinds that a specification names, new or joined: what another process of the container joins.
+pub(crate) fn kinds(linux: &Linux) -> u32 {
+    linux.namespaces().iter().flatten().fold(0, |kinds, namespace| kinds | kind_of(namespace.typ()))
 }
 
-/// The kinds that a specification names, new or joined: what another process of the container joins.
-pub(crate) fn kinds(linux: &Linux) -> Result<u32> {
-    linux.namespaces().iter().flatten().try_fold(0, |kinds, namespace| Ok(kinds | kind_of(namespace.typ())?))
+/// Whether a process of the container has its root directory by the mount namespace alone.
+pub(crate) fn has_own_root(linux: &Linux) -> bool {
+    linux.namespaces().iter().flatten().any(|namespace| {
+        kind_of(namespace.typ()) == MOUNT && namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty())
+    })
 }
 
 /// The names of the kinds, with commas.
@@ -184,8 +209,8 @@ pub(crate) fn names(kinds: u32) -> String {
     names.join(", ")
 }
 
-fn kind_of(kind: LinuxNamespaceType) -> Result<u32> {
-    Ok(match kind {
+fn kind_of(kind: LinuxNamespaceType) -> u32 {
+    match kind {
         LinuxNamespaceType::Mount => MOUNT,
         LinuxNamespaceType::Cgroup => CGROUP,
         LinuxNamespaceType::Uts => UTS,
@@ -193,40 +218,6 @@ fn kind_of(kind: LinuxNamespaceType) -> Result<u32> {
         LinuxNamespaceType::User => USER,
         LinuxNamespaceType::Pid => PID,
         LinuxNamespaceType::Network => NETWORK,
-        LinuxNamespaceType::Time => return Err(Error::unsupported("time namespaces are not supported")),
-    })
-}
-
-fn lines(ranges: &[LinuxIdMapping]) -> String {
-    let mut text = String::new();
-    for range in ranges {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{} {} {}", range.container_id(), range.host_id(), range.size());
-    }
-    text
-}
-
-fn host_id(ranges: &[LinuxIdMapping], id: u32) -> Option<u32> {
-    ranges.iter().find_map(|range| {
-        let offset = id.checked_sub(range.container_id())?;
-        (offset < range.size()).then(|| range.host_id().checked_add(offset))?
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use oci_spec::runtime::LinuxIdMappingBuilder;
-
-    #[test]
-    fn ids_are_looked_up_in_ranges() {
-        let range = |container_id: u32, host_id: u32, size: u32| {
-            LinuxIdMappingBuilder::default().container_id(container_id).host_id(host_id).size(size).build().unwrap()
-        };
-        let ranges = [range(0, 100_000, 10), range(10, 500, 1)];
-        assert_eq!(host_id(&ranges, 9), Some(100_009));
-        assert_eq!(host_id(&ranges, 10), Some(500));
-        assert_eq!(host_id(&ranges, 11), None);
-        assert_eq!(lines(&ranges), "0 100000 10\n10 500 1\n");
+        LinuxNamespaceType::Time => TIME,
     }
 }

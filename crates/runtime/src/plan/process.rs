@@ -7,7 +7,7 @@ use failure::{Error, Result};
 use oci_spec::runtime::Process;
 use rustix::thread::Gid;
 
-use super::namespaces::IdMaps;
+use super::id_maps::IdMaps;
 use super::paths;
 use crate::capabilities::{self, Set};
 

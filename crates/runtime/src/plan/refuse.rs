@@ -16,7 +16,6 @@ pub(crate) fn linux(linux: &Linux) -> Result<()> {
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.mountLabel", filled(linux.mount_label())),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())),
         (
             "linux.rootfsPropagation",
             !matches!(linux.rootfs_propagation().as_deref(), None | Some("" | "private" | "rprivate")),
