@@ -138,7 +138,9 @@ fn make_along(root: BorrowedFd<'_>, path: &mut Path, target: Target<'_>) -> Resu
 fn make_one(parent: &OwnedFd, name: &CStr, missing: Missing) -> Result<Option<OwnedFd>> {
     let made = match missing {
         Missing::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)),
-        Missing::File => rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::from_raw_mode(0o755), 0),
+        Missing::File | Missing::Device { .. } => {
+            rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::from_raw_mode(0o755), 0)
+        }
     };
     match made {
         Ok(()) | Err(Errno::EXIST) => {}

@@ -15,12 +15,14 @@
 #![no_std]
 
 pub mod channel;
+mod copy_up;
 mod credentials;
 mod hook;
 mod inside;
 mod join;
 mod masks;
 mod mounts;
+mod nodes;
 mod program;
 mod reaper;
 pub mod step;

@@ -12,7 +12,7 @@ use rustix::io::{Errno, Result};
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use sys::mount::Attributes;
 
-use crate::step::FileSystem;
+use crate::step::{FileSystem, Target};
 use crate::{inside, mounts};
 
 const FILE: &CStr = c"file";
@@ -25,7 +25,8 @@ pub(crate) fn make() -> Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
         | MountAttrFlags::MOUNT_ATTR_NOATIME;
     let options = b"mode\x000755\0nr_inodes\x008\0size\x004096\0";
-    let mask = mounts::make(FileSystem { kind: c"tmpfs", options, attributes: closed.bits() })?;
+    let mask =
+        mounts::make(FileSystem { kind: c"tmpfs", options, attributes: closed.bits(), propagation: 0, instead: None })?;
     rustix::fs::mknodat(&mask, FILE, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)?;
     rustix::fs::mkdirat(&mask, DIRECTORY, Mode::from_raw_mode(0o555))?;
     sys::mount::set_attributes(mask.as_fd(), Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() })?;
@@ -40,17 +41,25 @@ pub(crate) fn cover(root: BorrowedFd<'_>, mask: &OwnedFd, path: &CStr) -> Result
     };
     let directory = FileType::from_raw_mode(rustix::fs::fstat(&point)?.st_mode) == FileType::Directory;
     let name = if directory { DIRECTORY } else { FILE };
-    let cover = match mounts::copy_entry(mask, name) {
-        Err(Errno::INVAL) => {
-            mounts::attach_at(mask, root)?;
-            mounts::copy_entry(mask, name)
-        }
-        copied => copied,
-    };
-    mounts::attach_at(cover?, point)
+    mounts::attach_at(copy_entry(root, mask, name)?, point)
 }
 
-/// Takes away what [`cover`] had to attach: kernels before 6.15 copy only what is attached, so there the tmpfs lies over
+/// Attaches one entry of a mount that is attached nowhere itself.
+pub(crate) fn attach_entry(root: BorrowedFd<'_>, mount: &OwnedFd, name: &CStr, target: Target<'_>) -> Result<()> {
+    mounts::attach(root, &copy_entry(root, mount, name)?, target)
+}
+
+fn copy_entry(root: BorrowedFd<'_>, mount: &OwnedFd, name: &CStr) -> Result<OwnedFd> {
+    match mounts::copy_entry(mount, name) {
+        Err(Errno::INVAL) => {
+            mounts::attach_at(mount, root)?;
+            mounts::copy_entry(mount, name)
+        }
+        copied => copied,
+    }
+}
+
+/// Takes away what [`copy_entry`] had to attach: kernels before 6.15 copy only what is attached, so there the tmpfs lies over
 /// the root for a moment, where nothing runs yet and every look-up starts below it.
 pub(crate) fn put_away(mask: &OwnedFd) -> Result<()> {
     rustix::process::fchdir(mask)?;

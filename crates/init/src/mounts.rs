@@ -6,27 +6,72 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 use sys::mount::Attributes;
 
-use crate::channel;
-use crate::inside;
-use crate::step::{FileSystem, Missing, Target, pairs, strings};
+use crate::step::{FileSystem, Missing, Remount, Target, pairs, strings};
+use crate::{channel, inside, nodes};
 
-/// A detached mount of a new file system.
+/// A detached mount of a new file system, or of what is there instead.
 pub(crate) fn make(file_system: FileSystem<'_>) -> Result<OwnedFd> {
-    let context = rustix::mount::fsopen(file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (name, value) in pairs(file_system.options) {
-        if value.is_empty() {
-            rustix::mount::fsconfig_set_flag(&context, name)?;
-        } else {
-            rustix::mount::fsconfig_set_string(&context, name, value)?;
-        }
+    match (make_new(&file_system), file_system.instead) {
+        (Err(Errno::PERM | Errno::ACCESS), Some(place)) => copy_of_host(place, u64::from(file_system.attributes)),
+        (made, _) => made,
     }
+}
+
+fn make_new(file_system: &FileSystem<'_>) -> Result<OwnedFd> {
+    let context = rustix::mount::fsopen(file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    configure(&context, file_system.options)?;
     rustix::mount::fsconfig_create(&context)?;
     let attributes = MountAttrFlags::from_bits_retain(file_system.attributes);
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    if file_system.propagation != 0 {
+        let propagation = Attributes { propagation: file_system.propagation, ..Attributes::default() };
+        sys::mount::set_attributes(mount.as_fd(), propagation)?;
+    }
+    Ok(mount)
+}
+
+fn configure(context: &OwnedFd, options: &[u8]) -> Result<()> {
+    for (name, value) in pairs(options) {
+        if value.is_empty() {
+            rustix::mount::fsconfig_set_flag(context, name)?;
+        } else {
+            rustix::mount::fsconfig_set_string(context, name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The host's own, with what is mounted below: in a user namespace whose creator hid a part of them, the kernel makes no
+/// second one that would show it. Only before the root is entered.
+fn copy_of_host(place: &CStr, attributes: u64) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let copy = rustix::mount::open_tree(CWD, place, flags)?;
+    let closed = Attributes { set: attributes, clear: 0, propagation: PRIVATE };
+    sys::mount::set_attributes_recursive(copy.as_fd(), closed)?;
+    Ok(copy)
+}
+
+/// `MS_PRIVATE`.
+const PRIVATE: u64 = 1 << 18;
+
+/// Changes the mount at a path, and its file system if it has options for it.
+pub(crate) fn remount(root: BorrowedFd<'_>, change: Remount<'_>) -> Result<()> {
+    let point = inside::look_up(root, change.path, change.strict)?;
+    if !change.options.is_empty() {
+        let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+        let context = rustix::mount::fspick(&point, c"", flags)?;
+        configure(&context, change.options)?;
+        rustix::mount::fsconfig_reconfigure(&context)?;
+    }
+    if !change.recursive.is_empty() {
+        sys::mount::set_attributes_recursive(point.as_fd(), change.recursive)?;
+    }
+    sys::mount::set_attributes(point.as_fd(), change.attributes)
 }
 
 /// Nothing that is mounted here from now on is seen outside, nor the other way round.
@@ -79,7 +124,11 @@ pub(crate) fn attach_at(mount: impl AsFd, point: impl AsFd) -> Result<()> {
 
 /// Attaches a detached mount inside the root.
 pub(crate) fn attach(root: BorrowedFd<'_>, mount: &OwnedFd, target: Target<'_>) -> Result<()> {
-    attach_at(mount, inside::look_up_or_make(root, target)?)
+    let point = inside::look_up_or_make(root, target)?;
+    if let Missing::Device { kind, number } = target.missing {
+        nodes::check_cover(&point, kind, number)?;
+    }
+    attach_at(mount, point)
 }
 
 /// Takes one mount for each name from the parent, and attaches it at that name below `directory`.
@@ -134,6 +183,16 @@ pub(crate) fn protect(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     let read_only = Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() };
     sys::mount::set_attributes_recursive(copy.as_fd(), read_only)?;
     attach_at(copy, point)
+}
+
+/// Sets who else sees what is mounted below the root.
+pub(crate) fn set_propagation(root: BorrowedFd<'_>, kind: u64, recursive: bool) -> Result<()> {
+    let change = Attributes { propagation: kind, ..Attributes::default() };
+    if recursive {
+        sys::mount::set_attributes_recursive(root, change)
+    } else {
+        sys::mount::set_attributes(root, change)
+    }
 }
 
 /// Makes a directory inside the root, and those above it.

@@ -6,6 +6,7 @@
 use core::ffi::CStr;
 
 use rustix::fd::BorrowedFd;
+use rustix::fs::FileType;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::Gid;
 use sys::mount::Attributes;
@@ -106,6 +107,35 @@ pub enum Step<'a> {
         /// Where.
         target: Target<'a>,
     },
+    /// Attaches one entry of the mount of the slot inside the root.
+    AttachEntry {
+        /// Which mount.
+        slot: u8,
+        /// Which entry of it.
+        name: &'a CStr,
+        /// Where.
+        target: Target<'a>,
+    },
+    /// Gives the file system of the slot the mode of the place that it will cover, or all that is there.
+    TakeOver {
+        /// Which file system.
+        slot: u8,
+        /// From where, and how much.
+        what: TakeOver<'a>,
+    },
+    /// Changes the mount that is at a path.
+    Remount(Remount<'a>),
+    /// Makes a device node, or finds it there.
+    MakeDevice(Device<'a>),
+    /// Makes a symbolic link.
+    MakeLink {
+        /// Where.
+        entry: Entry<'a>,
+        /// What it points to.
+        points_to: &'a CStr,
+        /// Whether what is there gives way.
+        replace: bool,
+    },
     /// Takes one mount for each name from the parent and attaches it at that name below the mount of the slot.
     AttachCgroups {
         /// The file system that gets a directory for each.
@@ -144,6 +174,13 @@ pub enum Step<'a> {
     MakeDirectory(&'a CStr),
     /// Changes the attributes of the root mount.
     SetRootAttributes(Attributes),
+    /// Sets who else sees what is mounted below the root: `MS_*`, and whether for the mounts below too.
+    SetRootPropagation {
+        /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`.
+        kind: u64,
+        /// Whether for the mounts below too.
+        recursive: bool,
+    },
     /// Becomes the leader of a session.
     NewSession,
     /// Opens a terminal in the devpts of the slot, or in the root's own, and makes it the session's and the
@@ -222,6 +259,68 @@ pub struct FileSystem<'a> {
     pub options: &'a [u8],
     /// `MOUNT_ATTR_*` of the mount.
     pub attributes: u32,
+    /// `MS_SHARED` or `MS_UNBINDABLE`; 0: private.
+    pub propagation: u64,
+    /// A copy of this place of the host's tree is taken if the kernel refuses to make one.
+    pub instead: Option<&'a CStr>,
+}
+
+/// What a new file system takes from the place that it will cover.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeOver<'a> {
+    /// The place.
+    pub path: &'a CStr,
+    /// No symbolic link on the way.
+    pub strict: bool,
+    /// Its mode.
+    pub mode: bool,
+    /// All that is in it, and its owner.
+    pub contents: bool,
+    /// `MOUNT_ATTR_*` that the mount gets at last.
+    pub attributes: u64,
+}
+
+/// A change of a mount that is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Remount<'a> {
+    /// Where it is.
+    pub path: &'a CStr,
+    /// No symbolic link on the way.
+    pub strict: bool,
+    /// Options of the file system: pairs as in [`FileSystem`]; none leave it as it is.
+    pub options: &'a [u8],
+    /// For the mount.
+    pub attributes: Attributes,
+    /// For it and those below.
+    pub recursive: Attributes,
+}
+
+/// An entry of a directory inside the root.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The directory; it is made if it is missing.
+    pub directory: &'a CStr,
+    /// The name in it, which is never followed.
+    pub name: &'a CStr,
+    /// No symbolic link on the way.
+    pub strict: bool,
+}
+
+/// A device node.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// Where.
+    pub entry: Entry<'a>,
+    /// What.
+    pub kind: FileType,
+    /// Which.
+    pub number: u64,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Where a mount goes.
@@ -242,6 +341,13 @@ pub enum Missing {
     Directory,
     /// An empty file.
     File,
+    /// An empty file too; what is there already must be this node, or empty.
+    Device {
+        /// What.
+        kind: FileType,
+        /// Which.
+        number: u64,
+    },
 }
 
 /// A terminal to open.

@@ -13,7 +13,7 @@ use sys::signal::{self, Set};
 use crate::channel::{self, Message};
 use crate::step::{SLOTS, Step};
 use crate::supervised::{self, Witness};
-use crate::{credentials, hook, inside, masks, mounts, program, reaper, terminal, time};
+use crate::{copy_up, credentials, hook, inside, masks, mounts, nodes, program, reaper, terminal, time};
 
 /// Walks the steps in a process that was just cloned. Ends in the program, or in a report and the end of the process.
 pub fn run(steps: &[Step<'_>], channel: BorrowedFd<'_>) -> ! {
@@ -109,6 +109,13 @@ impl Child<'_> {
             Step::EnterTime { proc, offsets } => time::enter(proc, offsets),
             Step::AdoptRoot => self.adopt_root(),
             Step::Attach { slot, target } => mounts::attach(self.root()?, self.slot(slot)?, target),
+            Step::AttachEntry { slot, name, target } => {
+                masks::attach_entry(self.root()?, self.slot(slot)?, name, target)
+            }
+            Step::TakeOver { slot, what } => copy_up::take_over(self.root()?, self.slot(slot)?, what),
+            Step::Remount(change) => mounts::remount(self.root()?, change),
+            Step::MakeDevice(device) => nodes::make_device(self.root()?, device),
+            Step::MakeLink { entry, points_to, replace } => nodes::make_link(self.root()?, entry, points_to, replace),
             Step::AttachCgroups { slot, names, links, attributes } => {
                 mounts::attach_cgroups(self.channel(), self.slot(slot)?, names, links, attributes)
             }
@@ -118,6 +125,7 @@ impl Child<'_> {
             Step::ProtectPath(path) => mounts::protect(self.root()?, path),
             Step::MakeDirectory(path) => mounts::make_directory(self.root()?, path),
             Step::SetRootAttributes(attributes) => sys::mount::set_attributes(self.root()?, attributes),
+            Step::SetRootPropagation { kind, recursive } => mounts::set_propagation(self.root()?, kind, recursive),
             Step::NewSession => rustix::process::setsid().map(drop),
             Step::OpenTerminal(ref terminal) => self.open_terminal(terminal),
             Step::SetStreams(streams) => set_streams(streams),

@@ -10,15 +10,16 @@ use init::channel::{self, Message};
 use init::step::Missing;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::mount::OpenTreeFlags;
 use rustix::process::DumpableBehavior;
 use sys::mount::Attributes;
 use sys::process::Clone;
 
 use crate::cgroup::Cgroup;
+use crate::file_system::{make, make_file_system};
 use crate::launch::{end, pair};
-use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS, Node};
-use crate::{Mapping, RootFilesystem};
+use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS, MountMap, Node, OwnFileSystem};
+use crate::{Mapping, RootFilesystem, idmap};
 
 /// File systems of namespaces that the container joins, in the order of the plan. Called while this process is there.
 pub(crate) fn foreign(actions: &[Action]) -> Result<Vec<OwnedFd>> {
@@ -26,9 +27,23 @@ pub(crate) fn foreign(actions: &[Action]) -> Result<Vec<OwnedFd>> {
         Action::Receive { delivery: Delivery::Foreign(file_system), .. } => Some(file_system),
         _ => None,
     });
-    wanted
-        .map(|wanted| if &*wanted.kind == c"proc" { make_from_inside(wanted) } else { make_file_system(wanted) })
-        .collect()
+    wanted.map(make_foreign).collect()
+}
+
+/// Where the kernel refuses, and the host's own may be shown, that is copied.
+fn make_foreign(wanted: &FileSystem) -> Result<OwnedFd> {
+    let made = if &*wanted.kind == c"proc" { make_from_inside(wanted) } else { make_file_system(wanted) };
+    match (&wanted.instead, made) {
+        (Some(place), Err(_)) => {
+            let line = || format!("cannot copy the host's `{}`", place.to_string_lossy());
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+            let copy = rustix::mount::open_tree(CWD, &**place, flags).with_context(line)?;
+            let closed = Attributes { set: u64::from(wanted.attributes), clear: 0, propagation: PRIVATE };
+            sys::mount::set_attributes_recursive(copy.as_fd(), closed).with_context(line)?;
+            Ok(copy)
+        }
+        (_, made) => made,
+    }
 }
 
 /// proc shows the pid namespace of whoever makes it. A visitor keeps his own; a child of his is born in the visited one.
@@ -68,15 +83,18 @@ pub(crate) struct Maker<'a> {
     pub(crate) user_namespace: Option<OwnedFd>,
     pub(crate) root: &'a dyn RootFilesystem,
     pub(crate) group: &'a Cgroup,
+    /// Of mounts that have their own.
+    pub(crate) mount_maps: idmap::Maps,
 }
 
 impl Maker<'_> {
     /// Makes one. Those of foreign namespaces were made before.
     pub(crate) fn make(&self, delivery: &Delivery, foreign: &mut impl Iterator<Item = OwnedFd>) -> Result<OwnedFd> {
         match delivery {
-            Delivery::Root => self.make_root(),
+            Delivery::Root { propagation } => self.make_root(*propagation),
             Delivery::Devices(devices) => self.make_devices(devices),
             Delivery::Bind(bind) => self.make_bind(bind),
+            Delivery::FileSystem(own) => self.make_own(own),
             Delivery::Foreign(_) => foreign.next().ok_or_else(|| Error::internal("a file system was not made")),
             Delivery::Cgroup(attributes) => {
                 let views = self.cgroup_views(*attributes)?;
@@ -98,7 +116,7 @@ impl Maker<'_> {
         views.collect()
     }
 
-    fn make_root(&self) -> Result<OwnedFd> {
+    fn make_root(&self, propagation: u64) -> Result<OwnedFd> {
         let mapping = match (self.maps, &self.user_namespace) {
             (Some(maps), Some(user_namespace)) => Some(Mapping {
                 user_namespace: user_namespace.as_fd(),
@@ -109,9 +127,8 @@ impl Maker<'_> {
         };
         let mount = self.root.mount(mapping.as_ref())?;
         // A tree of the host's that is shared would take the container's mounts with it, and cannot be pivoted to.
-        let private = Attributes { propagation: PRIVATE, ..Attributes::default() };
-        sys::mount::set_attributes_recursive(mount.as_fd(), private)
-            .context("cannot set the root file system apart")?;
+        let apart = Attributes { propagation, ..Attributes::default() };
+        sys::mount::set_attributes_recursive(mount.as_fd(), apart).context("cannot set the root file system apart")?;
         Ok(mount)
     }
 
@@ -140,76 +157,95 @@ impl Maker<'_> {
             flags |= OpenTreeFlags::AT_RECURSIVE;
         }
         let mount = rustix::mount::open_tree(&bind.source, c"", flags).with_context(|| line("copy"))?;
-        sys::mount::set_attributes_recursive(mount.as_fd(), bind.recursive_attributes)
-            .with_context(|| line("change the options of"))?;
-        if !bind.attributes.is_empty() {
-            sys::mount::set_attributes(mount.as_fd(), bind.attributes)
-                .with_context(|| line("change the options of"))?;
+        let change = |change: Attributes, recursive: bool| {
+            match recursive {
+                _ if change.is_empty() => Ok(()),
+                true => sys::mount::set_attributes_recursive(mount.as_fd(), change),
+                false => sys::mount::set_attributes(mount.as_fd(), change),
+            }
+            .with_context(|| line("change the options of"))
+        };
+        // The first propagation is nearly always for all, and takes no call of its own then.
+        let (first, others) = match bind.propagation.split_first() {
+            Some(((kind, true), others)) => (*kind, others),
+            _ => (0, &*bind.propagation),
+        };
+        change(Attributes { propagation: first, ..bind.recursive_attributes }, true)?;
+        change(bind.attributes, false)?;
+        for (kind, recursive) in others {
+            change(Attributes { propagation: *kind, ..Attributes::default() }, *recursive)?;
         }
-        if let Some(reach) = bind.idmap {
-            self.map_bind(bind, &mount, reach)?;
+        if let Some(wanted) = &bind.idmap {
+            self.map_bind(bind, &mount, wanted)?;
         }
         Ok(mount)
     }
 
-    /// A tree that holds a file system that cannot be mapped (proc, for one) is mapped at its top alone.
-    fn map_bind(&self, bind: &Bind, mount: &OwnedFd, reach: Idmap) -> Result<()> {
-        let Some(user_namespace) = &self.user_namespace else { return Ok(()) };
-        let (mount, user_namespace) = (mount.as_fd(), user_namespace.as_fd());
-        let mapped = match reach {
-            Idmap::Tree => sys::mount::set_idmap_recursive(mount, user_namespace)
-                .or_else(|_| sys::idmap::set_idmap(mount, user_namespace, 0)),
-            Idmap::Mount => sys::idmap::set_idmap(mount, user_namespace, 0),
+    fn make_own(&self, own: &OwnFileSystem) -> Result<OwnedFd> {
+        let mount = make_file_system(&own.file_system)?;
+        if let Some(wanted) = &own.idmap {
+            let kind = own.file_system.kind.to_string_lossy();
+            let Some(namespace) = self.namespace_of(wanted)? else { return Ok(mount) };
+            idmap::map(&mount, &namespace, false).map_err(|errno| cannot_map(&format!("type {kind}"), None, errno))?;
+        }
+        Ok(mount)
+    }
+
+    /// A tree that holds a file system that cannot be mapped (proc, for one) is mapped at its top alone, if nothing but the
+    /// container's own map was asked for.
+    fn map_bind(&self, bind: &Bind, mount: &OwnedFd, wanted: &MountMap) -> Result<()> {
+        let Some(namespace) = self.namespace_of(wanted)? else { return Ok(()) };
+        let path = bind.path.display().to_string();
+        let way_out = wanted.maps.is_none().then_some("use `--userns host`");
+        let mapped = match (wanted.reach, &wanted.maps) {
+            (Idmap::Tree, None) => {
+                idmap::map(mount, &namespace, true).or_else(|_| idmap::map(mount, &namespace, false))
+            }
+            (reach, _) => idmap::map(mount, &namespace, reach == Idmap::Tree),
         };
-        mapped.map_err(|errno| match errno {
-            Errno::INVAL => Error::unsupported(format!(
-                "the file system of `{}` cannot show its files with the container's ids; use `--userns host`",
-                bind.path.display()
-            )),
-            errno => report_idmap(bind, errno),
-        })
+        mapped.map_err(|errno| cannot_map(&format!("`{path}`"), way_out, errno))
+    }
+
+    /// None: the container has the host's ids, and so has the mount.
+    fn namespace_of(&self, wanted: &MountMap) -> Result<Option<OwnedFd>> {
+        match (&wanted.maps, &self.user_namespace) {
+            (Some(lines), _) => self.mount_maps.namespace(lines).map(Some),
+            (None, Some(own)) => own.try_clone().context("cannot copy a descriptor").map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn cannot_map(what: &str, way_out: Option<&str>, errno: Errno) -> Error {
+    let way_out = way_out.unwrap_or("leave `idmap` and the mappings out");
+    match errno {
+        Errno::INVAL | Errno::OPNOTSUPP => {
+            Error::unsupported(format!("the file system of {what} cannot show its files with other ids; {way_out}"))
+        }
+        errno => {
+            let line = format!("cannot map the ids of {what}");
+            Err::<(), _>(errno).context(line).err().unwrap_or_else(|| Error::internal("no failure"))
+        }
     }
 }
 
 /// `MS_PRIVATE`.
 const PRIVATE: u64 = 1 << 18;
 
-fn report_idmap(bind: &Bind, errno: Errno) -> Error {
-    let line = format!("cannot map the ids of `{}`", bind.path.display());
-    Err::<(), _>(errno).context(line).err().unwrap_or_else(|| Error::internal("no failure"))
-}
-
-fn make_file_system(file_system: &FileSystem) -> Result<OwnedFd> {
-    make(file_system)
-        .with_context(|| format!("cannot make a file system of type {}", file_system.kind.to_string_lossy()))
-}
-
-fn make(file_system: &FileSystem) -> rustix::io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen(&*file_system.kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (name, value) in file_system.options() {
-        if value.is_empty() {
-            rustix::mount::fsconfig_set_flag(&context, name)?;
-        } else {
-            rustix::mount::fsconfig_set_string(&context, name, value)?;
-        }
-    }
-    rustix::mount::fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::from_bits_retain(file_system.attributes);
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
 fn fill_devices(mount: &OwnedFd, devices: &Devices) -> Result<()> {
     for node in &devices.nodes {
         make_node(mount, node)
             .with_context(|| format!("cannot make the device `/dev/{}`", node.name.to_string_lossy()))?;
     }
-    for (name, points_to) in LINKS {
+    for (name, points_to) in LINKS.into_iter().filter(|_| devices.links) {
         rustix::fs::symlinkat(points_to, mount, name).with_context(|| format!("cannot make the link `/dev/{name}`"))?;
     }
     for (name, missing) in &devices.points {
         match missing {
             Missing::Directory => rustix::fs::mkdirat(mount, &**name, Mode::from_raw_mode(0o755)),
-            Missing::File => rustix::fs::mknodat(mount, &**name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0),
+            Missing::File | Missing::Device { .. } => {
+                rustix::fs::mknodat(mount, &**name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0)
+            }
         }
         .with_context(|| format!("cannot make the mount point `/dev/{}`", name.to_string_lossy()))?;
     }

@@ -31,7 +31,7 @@ use crate::cgroup::{Cgroup, Controller, Joiners};
 use crate::hooks::{self, State};
 use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, TIME, USER, borrow};
 use crate::visit::{self, Visit};
-use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, report, stdio};
+use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, idmap, report, stdio};
 
 /// A container that waits just before its program. Dropped, it is killed and its cgroup removed.
 #[derive(Debug)]
@@ -330,7 +330,13 @@ fn provide(
         }
         user_namespace = Some(open_user_namespace(pid, &child.pidfd)?);
     }
-    let maker = deliver::Maker { maps: plan.namespaces.mapping.as_ref(), user_namespace, root, group };
+    let maker = deliver::Maker {
+        maps: plan.namespaces.mapping.as_ref(),
+        user_namespace,
+        root,
+        group,
+        mount_maps: idmap::Maps::default(),
+    };
     let mut foreign = foreign.into_iter();
     for action in &plan.actions {
         match action {
@@ -440,7 +446,7 @@ pub(crate) fn write_process_file(pid: i32, name: &str, text: &str) -> Result<()>
         .map(drop)
 }
 
-fn open_user_namespace(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
+pub(crate) fn open_user_namespace(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     sys::namespace::user_namespace(pidfd.as_fd())
         .or_else(|_| rustix::fs::open(format!("/proc/{pid}/ns/user"), flags, rustix::fs::Mode::empty()))

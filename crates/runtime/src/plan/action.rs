@@ -13,7 +13,8 @@ use sys::mount::Attributes;
 use sys::process::{StringList, StringPointer};
 
 use super::binds::Bind;
-use super::devices::Devices;
+use super::devices::{Devices, Node};
+use super::mount_maps::MountMap;
 use super::process::{Identity, Program};
 use crate::seccomp::Instruction;
 
@@ -44,6 +45,11 @@ pub(crate) enum Action {
     RunHook(Hook),
     AdoptRoot,
     Attach { slot: u8, what: String, target: Place },
+    AttachEntry { slot: u8, name: CString, what: String, target: Place },
+    TakeOver { slot: u8, what: TakeOver },
+    Remount(Box<Remount>),
+    MakeDevice { place: Entry, node: Node },
+    MakeLink { place: Entry, points_to: CString, replace: bool },
     AttachCgroups { slot: u8, attributes: Attributes },
     SetKernelSetting { slot: u8, name: String, path: CString, value: String },
     MaskPath { slot: u8, path: CString },
@@ -51,6 +57,7 @@ pub(crate) enum Action {
     ProtectPath(CString),
     MakeDirectory(CString),
     SetRootAttributes(Attributes),
+    SetRootPropagation { kind: u64, recursive: bool },
     NewSession,
     OpenStreams { devpts: Option<u8>, console: bool, owner: u32 },
     ChangeDirectory(CString),
@@ -86,14 +93,16 @@ pub(crate) struct Hook {
 /// A mount that the parent makes, because only the host's root can.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    /// The root file system.
-    Root,
+    /// The root file system, with what is mounted below: `MS_PRIVATE`, or `MS_SLAVE` to see the host's later mounts.
+    Root { propagation: u64 },
     /// `/dev` with its nodes.
     Devices(Devices),
     /// A part of the host's tree.
     Bind(Bind),
     /// A file system of a namespace that the container's user namespace does not own.
     Foreign(FileSystem),
+    /// A file system that the container's root may not make, or that has mapped ids.
+    FileSystem(OwnFileSystem),
     /// The container's group in the v2 tree.
     Cgroup(Attributes),
 }
@@ -107,6 +116,46 @@ pub(crate) struct FileSystem {
     pub(crate) options: Vec<u8>,
     /// `MOUNT_ATTR_*`.
     pub(crate) attributes: u32,
+    /// `MS_SHARED`, `MS_UNBINDABLE` or 0.
+    pub(crate) propagation: u64,
+    /// A place of the host's tree to copy if the kernel refuses to make it.
+    pub(crate) instead: Option<CString>,
+}
+
+/// A file system that the parent makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnFileSystem {
+    pub(crate) file_system: FileSystem,
+    pub(crate) idmap: Option<MountMap>,
+}
+
+/// What a tmpfs takes from the place that it covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TakeOver {
+    pub(crate) path: CString,
+    pub(crate) strict: bool,
+    pub(crate) mode: bool,
+    pub(crate) contents: bool,
+    pub(crate) attributes: u64,
+}
+
+/// A change of what is mounted there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remount {
+    pub(crate) path: CString,
+    pub(crate) strict: bool,
+    pub(crate) options: Vec<u8>,
+    pub(crate) attributes: Attributes,
+    pub(crate) recursive: Attributes,
+}
+
+/// An entry of a directory inside the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) path: CString,
+    pub(crate) directory: CString,
+    pub(crate) name: CString,
+    pub(crate) strict: bool,
 }
 
 /// A place inside the root.
@@ -222,6 +271,22 @@ fn borrow_one<'a>(
         Action::AwaitHooks | Action::RunHook(_) => Step::AwaitHooks,
         Action::AdoptRoot => Step::AdoptRoot,
         Action::Attach { slot, target, .. } => Step::Attach { slot: *slot, target: target.borrow() },
+        Action::AttachEntry { slot, name, target, .. } => {
+            Step::AttachEntry { slot: *slot, name, target: target.borrow() }
+        }
+        Action::TakeOver { slot, what } => Step::TakeOver { slot: *slot, what: what.borrow() },
+        Action::Remount(change) => Step::Remount(change.borrow()),
+        Action::MakeDevice { place, node } => Step::MakeDevice(init::step::Device {
+            entry: place.borrow(),
+            kind: node.kind,
+            number: node.number,
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+        }),
+        Action::MakeLink { place, points_to, replace } => {
+            Step::MakeLink { entry: place.borrow(), points_to, replace: *replace }
+        }
         Action::AttachCgroups { slot, attributes } => Step::AttachCgroups {
             slot: *slot,
             names: outside.cgroup_names,
@@ -236,6 +301,9 @@ fn borrow_one<'a>(
         Action::ProtectPath(path) => Step::ProtectPath(path),
         Action::MakeDirectory(path) => Step::MakeDirectory(path),
         Action::SetRootAttributes(attributes) => Step::SetRootAttributes(*attributes),
+        Action::SetRootPropagation { kind, recursive } => {
+            Step::SetRootPropagation { kind: *kind, recursive: *recursive }
+        }
         Action::NewSession => Step::NewSession,
         Action::OpenStreams { devpts, console, owner } => match outside.streams {
             Streams::Files(files) => Step::SetStreams(files),
@@ -278,12 +346,55 @@ impl Action {
 
 impl FileSystem {
     fn borrow(&self) -> init::step::FileSystem<'_> {
-        init::step::FileSystem { kind: &self.kind, options: &self.options, attributes: self.attributes }
+        init::step::FileSystem {
+            kind: &self.kind,
+            options: &self.options,
+            attributes: self.attributes,
+            propagation: self.propagation,
+            instead: self.instead.as_deref(),
+        }
     }
 
     /// Its options, as the kernel takes them: a value that is empty is a flag.
     pub(crate) fn options(&self) -> impl Iterator<Item = (&CStr, &CStr)> {
         init::step::pairs(&self.options)
+    }
+}
+
+impl TakeOver {
+    fn borrow(&self) -> init::step::TakeOver<'_> {
+        init::step::TakeOver {
+            path: &self.path,
+            strict: self.strict,
+            mode: self.mode,
+            contents: self.contents,
+            attributes: self.attributes,
+        }
+    }
+}
+
+impl Remount {
+    fn borrow(&self) -> init::step::Remount<'_> {
+        init::step::Remount {
+            path: &self.path,
+            strict: self.strict,
+            options: &self.options,
+            attributes: self.attributes,
+            recursive: self.recursive,
+        }
+    }
+}
+
+impl Entry {
+    /// The entry that a path names; none for the root.
+    pub(crate) fn new(path: CString) -> Option<Self> {
+        let (directory, name) = super::paths::split(&path)?;
+        let strict = super::paths::is_strict(&path);
+        Some(Self { path, directory, name, strict })
+    }
+
+    fn borrow(&self) -> init::step::Entry<'_> {
+        init::step::Entry { directory: &self.directory, name: &self.name, strict: self.strict }
     }
 }
 

@@ -86,6 +86,27 @@ impl fmt::Display for Action {
             Self::Attach { what, target, .. } => {
                 write!(formatter, "mount {what} on `{}`", target.path.to_string_lossy())
             }
+            Self::AttachEntry { what, target, .. } => {
+                write!(formatter, "mount {what} on `{}`", target.path.to_string_lossy())
+            }
+            Self::TakeOver { what, .. } => {
+                let place = what.path.to_string_lossy();
+                if what.contents {
+                    write!(formatter, "copy what is in `{place}` to what will cover it")
+                } else {
+                    write!(formatter, "take the mode of `{place}`")
+                }
+            }
+            Self::Remount(change) => {
+                write!(formatter, "change the mount on `{}`", change.path.to_string_lossy())?;
+                let set = change.attributes.set | change.recursive.set;
+                options(formatter, init::step::pairs(&change.options), set)
+            }
+            Self::MakeDevice { place, .. } => write!(formatter, "make the device `{}`", place.path.to_string_lossy()),
+            Self::MakeLink { place, points_to, .. } => {
+                let (path, points_to) = (place.path.to_string_lossy(), points_to.to_string_lossy());
+                write!(formatter, "make the link `{path}` to `{points_to}`")
+            }
             Self::AttachCgroups { .. } => write!(formatter, "mount the cgroup hierarchies"),
             Self::SetKernelSetting { name, value, .. } => write!(formatter, "set the kernel setting `{name}={value}`"),
             Self::MaskPath { path, .. } => write!(formatter, "mask `{}`", path.to_string_lossy()),
@@ -93,6 +114,10 @@ impl fmt::Display for Action {
             Self::ProtectPath(path) => write!(formatter, "make `{}` read-only", path.to_string_lossy()),
             Self::MakeDirectory(path) => write!(formatter, "make the directory `{}`", path.to_string_lossy()),
             Self::SetRootAttributes(change) => write!(formatter, "make the root {}", attributes(*change)),
+            Self::SetRootPropagation { kind, recursive } => {
+                let word = super::options::propagation_name(*kind, *recursive);
+                write!(formatter, "make the root {word}")
+            }
             Self::NewSession => write!(formatter, "start a session"),
             Self::OpenStreams { .. } => write!(formatter, "open the terminal or the standard streams"),
             Self::ChangeDirectory(path) => {
@@ -126,7 +151,14 @@ impl fmt::Display for Action {
 impl fmt::Display for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root => write!(formatter, "the root file system"),
+            Self::Root { .. } => write!(formatter, "the root file system"),
+            Self::FileSystem(own) => {
+                write!(formatter, "a file system of type {}", own.file_system.kind.to_string_lossy())?;
+                if own.idmap.is_some() {
+                    write!(formatter, " with mapped ids")?;
+                }
+                options(formatter, own.file_system.options(), u64::from(own.file_system.attributes))
+            }
             Self::Devices(devices) => write!(formatter, "a /dev with {} device nodes", devices.nodes.len()),
             Self::Bind(bind) => {
                 write!(
@@ -154,7 +186,8 @@ fn options<'a>(
     set: u64,
 ) -> fmt::Result {
     let mut words: Vec<String> = super::options::names(set).map(str::to_owned).collect();
-    for (name, value) in options {
+    // A source that is no device is a word without meaning.
+    for (name, value) in options.filter(|(name, value)| *name != c"source" || value.to_bytes().starts_with(b"/")) {
         let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
         words.push(if value.is_empty() { name.into_owned() } else { format!("{name}={value}") });
     }

@@ -16,9 +16,11 @@ mod action;
 mod binds;
 mod devices;
 mod display;
+mod file_systems;
 mod hooks;
 mod id_maps;
 mod limits;
+mod mount_maps;
 mod mounts;
 mod namespaces;
 mod options;
@@ -26,6 +28,7 @@ mod origin;
 mod paths;
 mod process;
 mod refuse;
+mod root;
 mod scheduling;
 mod settings;
 mod time;
@@ -39,12 +42,13 @@ use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 use sys::mount::Attributes;
 
-pub(crate) use action::{Action, Delivery, FileSystem, Hook, Outside, Pointers, Streams, borrow};
+pub(crate) use action::{Action, Delivery, FileSystem, Hook, Outside, OwnFileSystem, Pointers, Streams, borrow};
 pub(crate) use binds::Bind;
 pub(crate) use devices::{Devices, LINKS, Node};
 pub(crate) use hooks::Planned;
 pub(crate) use id_maps::IdMaps;
 pub(crate) use limits::Raised;
+pub(crate) use mount_maps::{MapLines, MountMap};
 pub(crate) use namespaces::{Joined, Namespaces, TIME, USER};
 pub(crate) use options::Idmap;
 pub(crate) use process::{Identity, Program};
@@ -145,8 +149,10 @@ impl Plan {
         let scheduling = Scheduling::read(process)?;
         let origin = origin::read(linux)?;
         let terminal = process.terminal().unwrap_or(false);
-        let mounts = mounts::read(request.spec.mounts().as_deref().unwrap_or_default(), linux, &namespaces, terminal)?;
-        if terminal && mounts.devpts.is_none() {
+        let sharing = root::Propagation::read(linux)?;
+        let around = mounts::Around { linux, namespaces: &namespaces, bundle: request.bundle, terminal };
+        let mounts = mounts::read(request.spec.mounts().as_deref().unwrap_or_default(), around, &mut warnings)?;
+        if terminal && mounts.devpts.is_none() && !mounts.other_devpts {
             return Err(Error::invalid("a terminal needs a devpts on `/dev/pts`; add it to the mounts"));
         }
         let mut hooks = Planned::read(request)?;
@@ -155,11 +161,13 @@ impl Plan {
         let root_point = hooks.root_point.take().filter(|_| namespaces.is_new(namespaces::MOUNT));
         before_root(&mut actions, request, &namespaces, root_point, &names)?;
         let (proc, devpts) = (mounts.proc, mounts.devpts);
-        around_root(&mut actions, mounts, &mut hooks, request.pivot, namespaces.is_new(namespaces::MOUNT));
+        let root = Delivery::Root { propagation: sharing.for_copy() };
+        let own = namespaces.is_new(namespaces::MOUNT);
+        around_root(&mut actions, mounts, root, &mut hooks, request.pivot, own);
         inside_root(&mut actions, linux, &namespaces, proc)?;
         streams(&mut actions, terminal, devpts, identity.uid);
         let read_only = request.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
-        directory(&mut actions, process, read_only)?;
+        directory(&mut actions, process, read_only, sharing.at_last())?;
         actions.extend(origin);
         if !scheduling.is_empty() {
             actions.push(Action::ReportSettled);
@@ -393,10 +401,17 @@ fn open_proc() -> Result<OwnedFd> {
     }
 }
 
-fn around_root(actions: &mut Vec<Action>, mounts: mounts::Mounts, hooks: &mut Planned, pivot: bool, own: bool) {
+fn around_root(
+    actions: &mut Vec<Action>,
+    mounts: mounts::Mounts,
+    root: Delivery,
+    hooks: &mut Planned,
+    pivot: bool,
+    own: bool,
+) {
     let attached = actions.iter().any(|action| matches!(action, Action::OpenRootPoint(_)));
     actions.extend(mounts.make);
-    actions.push(Action::Receive { slot: mounts::ROOT, delivery: Delivery::Root });
+    actions.push(Action::Receive { slot: mounts::ROOT, delivery: root });
     match (own, attached) {
         (true, true) => actions.push(Action::AttachRoot { slot: mounts::ROOT }),
         (true, false) => actions.push(Action::EnterRoot { slot: mounts::ROOT, pivot }),
@@ -452,7 +467,7 @@ fn streams(actions: &mut Vec<Action>, terminal: bool, devpts: Option<u8>, owner:
 }
 
 /// The working directory is made while the root can still be written.
-fn directory(actions: &mut Vec<Action>, process: &Process, read_only: bool) -> Result<()> {
+fn directory(actions: &mut Vec<Action>, process: &Process, read_only: bool, propagation: Option<Action>) -> Result<()> {
     let path = paths::plain(process.cwd())?;
     if path.as_bytes() != b"/" {
         actions.push(Action::MakeDirectory(path.clone()));
@@ -460,6 +475,7 @@ fn directory(actions: &mut Vec<Action>, process: &Process, read_only: bool) -> R
     if read_only {
         actions.push(Action::SetRootAttributes(Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() }));
     }
+    actions.extend(propagation);
     actions.push(Action::ChangeDirectory(path));
     Ok(())
 }

@@ -1,4 +1,10 @@
-//! Mount options: words to attributes. One table; what is not in it is the file system's own.
+//! Mount options: words to attributes. Three tables; what is in none of them is the file system's own.
+//!
+//! | table | what it says | how the kernel is told |
+//! |---|---|---|
+//! | [`ATTRIBUTES`] | what one mount allows; with an `r` in front the mounts below too | fsmount, mount_setattr |
+//! | [`PROPAGATION`] | who else sees what is mounted below | mount_setattr |
+//! | [`WHOLE`] | how the file system works, for all its mounts | fsconfig |
 
 use failure::{Error, Result};
 use sys::mount::{
@@ -31,19 +37,41 @@ const ATTRIBUTES: [(&str, u64, bool); 18] = [
     ("symfollow", NO_SYMLINK_FOLLOWING, CLEAR),
 ];
 
-/// How a bind passes on what is mounted or unmounted below it. The numbers are the kernel's.
+/// How a mount passes on what is mounted or unmounted below it. The numbers are the kernel's.
 const PROPAGATION: [(&str, u64, bool); 8] = [
     ("private", PRIVATE, false),
     ("rprivate", PRIVATE, true),
-    ("slave", 1 << 19, false),
-    ("rslave", 1 << 19, true),
-    ("shared", 1 << 20, false),
-    ("rshared", 1 << 20, true),
-    ("unbindable", 1 << 17, false),
-    ("runbindable", 1 << 17, true),
+    ("slave", SLAVE, false),
+    ("rslave", SLAVE, true),
+    ("shared", SHARED, false),
+    ("rshared", SHARED, true),
+    ("unbindable", UNBINDABLE, false),
+    ("runbindable", UNBINDABLE, true),
 ];
+/// `MS_UNBINDABLE`.
+pub(crate) const UNBINDABLE: u64 = 1 << 17;
 /// `MS_PRIVATE`.
 pub(crate) const PRIVATE: u64 = 1 << 18;
+/// `MS_SLAVE`.
+pub(crate) const SLAVE: u64 = 1 << 19;
+/// `MS_SHARED`.
+pub(crate) const SHARED: u64 = 1 << 20;
+
+/// Words for the file system as a whole, and what the kernel calls them. Those without a name have no effect on a kernel
+/// of today: each file system knows by itself whether it counts versions, and how much it says in the kernel's log.
+const WHOLE: [(&str, Option<&str>); 11] = [
+    ("sync", Some("sync")),
+    ("async", Some("async")),
+    ("dirsync", Some("dirsync")),
+    ("lazytime", Some("lazytime")),
+    ("nolazytime", Some("nolazytime")),
+    ("mand", Some("mand")),
+    ("nomand", Some("nomand")),
+    ("iversion", None),
+    ("noiversion", None),
+    ("silent", None),
+    ("loud", None),
+];
 
 /// What a mount's options say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,10 +82,16 @@ pub(crate) struct Options {
     pub(crate) recursive: Attributes,
     /// `bind` or `rbind`, and whether it was the latter.
     pub(crate) bind: Option<bool>,
-    /// Propagation, and whether it is for those below too.
-    pub(crate) propagation: Option<(u64, bool)>,
+    /// Propagation in the order of the words, each with whether it is for those below too.
+    pub(crate) propagation: Vec<(u64, bool)>,
     /// `idmap` or `ridmap`.
     pub(crate) idmap: Option<Idmap>,
+    /// `remount`: what is mounted there already gets other options.
+    pub(crate) remount: bool,
+    /// `tmpcopyup`: a new tmpfs holds what it covers.
+    pub(crate) copy_up: bool,
+    /// For the file system as a whole: as [`Options::own`]. A bind has no say in it.
+    pub(crate) whole: Vec<u8>,
     /// The file system's own: pairs of strings with a zero behind each.
     pub(crate) own: Vec<u8>,
 }
@@ -74,13 +108,24 @@ pub(crate) enum Idmap {
 /// Reads the options of one mount.
 ///
 /// # Errors
-/// An option that would be silently lost.
+/// A word that can be no option.
 pub(crate) fn parse(words: &[String]) -> Result<Options> {
     let mut options = Options::default();
     for word in words {
         options.take(word)?;
     }
     Ok(options)
+}
+
+/// The propagation that a word stands for, and whether it is for the mounts below too.
+pub(crate) fn propagation(word: &str) -> Option<(u64, bool)> {
+    PROPAGATION.iter().find(|(name, ..)| *name == word).map(|(_, kind, recursive)| (*kind, *recursive))
+}
+
+/// The word for a kind of propagation.
+pub(crate) fn propagation_name(kind: u64, recursive: bool) -> &'static str {
+    let same = |(_, other, below): &&(&str, u64, bool)| *other == kind && *below == recursive;
+    PROPAGATION.iter().find(same).map_or("private", |(name, ..)| name)
 }
 
 /// The names of attributes that are set.
@@ -91,6 +136,14 @@ pub(crate) fn names(set: u64) -> impl Iterator<Item = &'static str> {
     ATTRIBUTES.iter().filter(shown).map(|(name, ..)| *name)
 }
 
+/// Adds a pair to a run of strings; without a value it is a flag.
+pub(crate) fn push(run: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, value] {
+        run.extend_from_slice(part);
+        run.push(0);
+    }
+}
+
 impl Options {
     fn take(&mut self, word: &str) -> Result<()> {
         match word {
@@ -98,20 +151,21 @@ impl Options {
             "rbind" => self.bind = Some(true),
             "idmap" => self.idmap = Some(Idmap::Mount),
             "ridmap" => self.idmap = Some(Idmap::Tree),
+            "remount" => self.remount = true,
+            "tmpcopyup" => self.copy_up = true,
             "defaults" | "" => {}
-            "remount" | "tmpcopyup" | "copy" | "move" => {
-                return Err(Error::unsupported(format!("mount option `{word}` is not supported; leave it out")));
-            }
             _ => self.take_from_tables(word)?,
         }
         Ok(())
     }
 
     fn take_from_tables(&mut self, word: &str) -> Result<()> {
-        if let Some((_, kind, recursive)) = PROPAGATION.iter().find(|(name, ..)| *name == word) {
-            self.propagation = Some((*kind, *recursive));
+        if let Some(found) = propagation(word) {
+            self.propagation.push(found);
         } else if let Some(row) = ATTRIBUTES.iter().find(|(name, ..)| *name == word) {
             apply(&mut self.attributes, row);
+        } else if let Some((_, name)) = WHOLE.iter().find(|(name, _)| *name == word) {
+            name.iter().for_each(|name| push(&mut self.whole, name.as_bytes(), b""));
         } else if let Some(row) =
             word.strip_prefix('r').and_then(|rest| ATTRIBUTES.iter().find(|(name, ..)| *name == rest))
         {
@@ -121,10 +175,7 @@ impl Options {
             if word.contains('\0') || name.is_empty() {
                 return Err(Error::invalid(format!("invalid mount option `{}`", word.escape_debug())));
             }
-            for part in [name, value] {
-                self.own.extend_from_slice(part.as_bytes());
-                self.own.push(0);
-            }
+            push(&mut self.own, name.as_bytes(), value.as_bytes());
         }
         Ok(())
     }
@@ -133,6 +184,26 @@ impl Options {
     pub(crate) fn new_mount_attributes(&self) -> u32 {
         let set = (self.recursive.set & !self.attributes.clear) | self.attributes.set;
         u32::try_from(set).unwrap_or(0)
+    }
+
+    /// Propagation for a new mount, which has no peers yet and nothing below: 0 leaves it private.
+    pub(crate) fn new_mount_propagation(&self) -> u64 {
+        let mut kinds = self.propagation.iter().map(|(kind, _)| *kind);
+        kinds.rfind(|kind| kind & (SHARED | UNBINDABLE) != 0).unwrap_or(0)
+    }
+
+    /// Whether the file system is given this option.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        init::step::pairs(&self.own).any(|(given, _)| given.to_bytes() == name)
+    }
+
+    /// The file system's own options as words, for a message.
+    pub(crate) fn own_words(&self) -> String {
+        let words = init::step::pairs(&self.own).map(|(name, value)| {
+            let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+            if value.is_empty() { name.into_owned() } else { format!("{name}={value}") }
+        });
+        words.collect::<Vec<_>>().join(",")
     }
 }
 
@@ -179,13 +250,38 @@ mod tests {
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.recursive.set, READ_ONLY);
         assert_eq!(options.attributes.set, NO_SET_UID);
-        assert_eq!(options.propagation, Some((1 << 19, true)));
+        assert_eq!(options.propagation, [(SLAVE, true)]);
         assert_eq!(options.idmap, Some(Idmap::Tree));
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
-        assert!(parse(&["tmpcopyup".to_owned()]).is_err());
+    fn every_word_of_the_specification_is_known() {
+        let words = "async,atime,bind,defaults,dev,diratime,dirsync,exec,iversion,lazytime,loud,mand,noatime,nodev,\
+            nodiratime,noexec,noiversion,nolazytime,nomand,norelatime,nostrictatime,nosuid,nosymfollow,private,ratime,\
+            rbind,rdev,rdiratime,relatime,remount,rexec,rnoatime,rnodev,rnodiratime,rnoexec,rnorelatime,rnostrictatime,\
+            rnosuid,rnosymfollow,ro,rprivate,rrelatime,rro,rrw,rshared,rslave,rstrictatime,rsuid,rsymfollow,runbindable,\
+            rw,shared,silent,slave,strictatime,suid,symfollow,sync,tmpcopyup,unbindable,idmap,ridmap";
+        assert_eq!(parsed(words).own, b"");
+        assert_eq!(parsed("hidepid=2,subset=pid,acl").own_words(), "hidepid=2,subset=pid,acl");
+    }
+
+    #[test]
+    fn words_for_the_whole_file_system_are_the_kernels() {
+        let options = parsed("sync,iversion,silent,async");
+        assert_eq!(options.whole, b"sync\0\0async\0\0");
+        assert!(options.attributes.is_empty());
+    }
+
+    #[test]
+    fn a_new_mount_can_be_shared_or_unbindable_only() {
+        assert_eq!(parsed("rslave").new_mount_propagation(), 0);
+        assert_eq!(parsed("slave,shared").new_mount_propagation(), SHARED);
+        assert_eq!(parsed("unbindable").new_mount_propagation(), UNBINDABLE);
+    }
+
+    #[test]
+    fn what_can_be_no_option_is_refused() {
         assert!(parse(&["=5".to_owned()]).is_err());
+        assert!(parse(&["a\0b".to_owned()]).is_err());
     }
 }

@@ -33,6 +33,28 @@ pub(crate) fn plain(path: &Path) -> Result<CString> {
     CString::new(text).map_err(|_| Error::invalid(format!("`{}` holds a zero byte", path.display())))
 }
 
+/// As [`plain`]; a relative path starts at the root, as specifications of old have it.
+///
+/// # Errors
+/// It holds a zero byte.
+pub(crate) fn destination(path: &Path) -> Result<CString> {
+    plain(&Path::new("/").join(path))
+}
+
+/// The directory and the name of an entry; none for the root.
+pub(crate) fn split(path: &CString) -> Option<(CString, CString)> {
+    let bytes = path.as_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/')?;
+    let (above, name) = (bytes.get(..slash)?, bytes.get(slash + 1..).filter(|name| !name.is_empty())?);
+    let above = if above.is_empty() { b"/" } else { above };
+    Some((CString::new(above).ok()?, CString::new(name).ok()?))
+}
+
+/// Whether no symbolic link may be on the way: in the places of the kernel's own file systems.
+pub(crate) fn is_strict(path: &CString) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|directory| is_within(path, directory))
+}
+
 /// Whether the path is `directory` or below it.
 pub(crate) fn is_within(path: &CString, directory: &str) -> bool {
     let rest = path.as_bytes().strip_prefix(directory.as_bytes());
@@ -64,6 +86,21 @@ mod tests {
         assert_eq!(text("/a/./b/../c").unwrap(), "/a/c");
         assert_eq!(text("/../..").unwrap(), "/");
         assert!(text("proc").is_err());
+    }
+
+    #[test]
+    fn relative_destinations_start_at_the_root() {
+        assert_eq!(destination(Path::new("data/./x")).unwrap().as_c_str(), c"/data/x");
+        assert_eq!(destination(Path::new("../../x")).unwrap().as_c_str(), c"/x");
+        assert_eq!(destination(Path::new("/x")).unwrap().as_c_str(), c"/x");
+    }
+
+    #[test]
+    fn entries_have_a_directory_and_a_name() {
+        let parts = |text: &str| split(&CString::new(text).unwrap());
+        assert_eq!(parts("/dev/snd/a"), Some((c"/dev/snd".to_owned(), c"a".to_owned())));
+        assert_eq!(parts("/a"), Some((c"/".to_owned(), c"a".to_owned())));
+        assert_eq!(parts("/"), None);
     }
 
     #[test]

@@ -11,15 +11,9 @@ pub(crate) fn specification(spec: &Spec) -> Result<()> {
 
 /// Refuses what is not supported of its Linux part.
 pub(crate) fn linux(linux: &Linux) -> Result<()> {
-    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     refuse(&[
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.mountLabel", filled(linux.mount_label())),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        (
-            "linux.rootfsPropagation",
-            !matches!(linux.rootfs_propagation().as_deref(), None | Some("" | "private" | "rprivate")),
-        ),
     ])
 }
 
