@@ -1,6 +1,7 @@
 //! `exec`: one more process in a running container, a child of the caller. No monitor is involved: the caller holds
 //! its streams and waits for it.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use monitor::state::Status;
 use monitor::stdio::{Local, Pumped, Remote, pump};
 use oci_spec::runtime::Process;
 use runtime::capabilities::Set;
-use runtime::{ContainerId, Stdio, cgroup};
+use runtime::{ContainerId, ProcessIdentity, Stdio, cgroup, hooks};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::config::ContainerConfig;
@@ -127,10 +128,23 @@ pub fn exec(home: &Home, id: &ContainerId, request: &ExecRequest, streams: ExecS
         filter: filter.as_deref(),
         seccomp_cache: Some(&cache),
         preserved: 0,
+        container: Some(&told(&config, &identity)),
     };
     let running = runtime::exec(&exec, stdio).map_err(not_executable)?;
     let remote = running.terminal.map(Remote::Terminal).or(remote);
     Ok(Execution { pid: running.identity.pid, pidfd: running.pidfd, remote })
+}
+
+/// What a seccomp supervisor is told of the container.
+fn told(config: &ContainerConfig, identity: &ProcessIdentity) -> hooks::State {
+    hooks::State {
+        oci_version: oci_spec::runtime::VERSION.to_owned(),
+        id: config.id.to_string(),
+        status: "running",
+        pid: identity.pid,
+        bundle: "/".into(),
+        annotations: HashMap::new(),
+    }
 }
 
 /// As Docker: whatever keeps the command from running in a container that runs is the command's failure (126).

@@ -38,6 +38,8 @@ const LOADED: u8 = 1;
 const SENT: u8 = 2;
 /// The witness is not needed any more.
 const OVER: u8 = 3;
+/// It has seen that.
+const GONE: u8 = 4;
 /// In the number that says what failed.
 const FAILED: u64 = 1 << 63;
 
@@ -98,6 +100,9 @@ impl Witness {
     /// Lets the witness end, in a process that goes on.
     pub(crate) fn dismiss(&self) {
         self.phase.store(OVER, Ordering::Release);
+        while self.phase.load(Ordering::Acquire) != GONE {
+            core::hint::spin_loop();
+        }
     }
 
     fn run(&'static self) {
@@ -161,6 +166,7 @@ impl Witness {
             let _ = rustix::thread::nanosleep(&Timespec { tv_sec: 0, tv_nsec: rest });
             rest = (rest * 2).min(LONGEST_REST);
         }
+        self.phase.store(GONE, Ordering::Release);
     }
 
     fn end(&self, step: u32, errno: i32) -> ! {

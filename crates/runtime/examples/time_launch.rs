@@ -68,6 +68,7 @@ fn time_exec(rounds: usize) -> Vec<f64> {
             filter: None,
             seccomp_cache: None,
             preserved: 0,
+            container: None,
         };
         assert_eq!(wait(&exec(&request, null()).unwrap()), 0);
         start.elapsed().as_secs_f64() * 1e6

@@ -15,9 +15,10 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use sys::process::Clone;
 
 use crate::cgroup::{Cgroup, Joiners};
+use crate::hooks::State;
 use crate::launch::{end, pair, write_process_file};
 use crate::plan::{Action, ExecPlan, Outside, Pointers, borrow};
-use crate::seccomp::Instruction;
+use crate::seccomp::{Connection, Instruction};
 use crate::{ProcessIdentity, Running, Stdio, cgroup, report, stdio};
 
 /// A process to add to a container.
@@ -37,6 +38,8 @@ pub struct Exec<'a> {
     pub seccomp_cache: Option<&'a Path>,
     /// How many descriptors from 3 on the program keeps. The caller makes sure that all of them are open.
     pub preserved: u32,
+    /// What the supervisor is told of the container, if the filter asks one.
+    pub container: Option<&'a State>,
 }
 
 /// Starts the process. It is this process's child; this process, which must have one thread, stays where it is.
@@ -47,15 +50,36 @@ pub fn exec(exec: &Exec<'_>, stdio: Stdio) -> Result<Running> {
     let plan = ExecPlan::new(exec)?;
     stdio.check(plan.terminal)?;
     stdio.give_to(plan.identity.host_uid, plan.identity.host_gid)?;
-    let (helper, channel) = start_helper(exec, &plan, &stdio)?;
+    let mut told = Told::connect(exec, &plan)?;
+    let (helper, channel) = start_helper(exec, &plan, &stdio, told.as_ref())?;
     drop(stdio);
-    let running = follow(&plan, &channel);
+    let running = follow(&plan, &channel, &mut told);
     // It ends by itself once it has cloned; what it had to say was said.
     let _ = rustix::process::waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED);
     running
 }
 
-fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(OwnedFd, OwnedFd)> {
+/// The supervisor of the process's filter, and what it is told of the container.
+struct Told<'a> {
+    connection: Connection,
+    container: &'a State,
+}
+
+impl<'a> Told<'a> {
+    fn connect(exec: &Exec<'a>, plan: &ExecPlan) -> Result<Option<Self>> {
+        let Some(listener) = &plan.listener else { return Ok(None) };
+        let container =
+            exec.container.ok_or_else(|| Error::internal("a supervisor is told nothing of the container"))?;
+        Ok(Some(Self { connection: listener.connect()?, container }))
+    }
+}
+
+fn start_helper(
+    exec: &Exec<'_>,
+    plan: &ExecPlan,
+    stdio: &Stdio,
+    told: Option<&Told<'_>>,
+) -> Result<(OwnedFd, OwnedFd)> {
     let target = exec.target.open()?;
     let joiners = Cgroup::open(exec.cgroup)?.joiners()?;
     // v1: the new process joins by itself. v2: the helper is born in the group, and the new process too.
@@ -63,8 +87,13 @@ fn start_helper(exec: &Exec<'_>, plan: &ExecPlan, stdio: &Stdio) -> Result<(Owne
         Joiners::Tasks(files) => (files.iter().map(AsFd::as_fd).collect(), None),
         Joiners::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
     };
-    let outside =
-        Outside { joiners: &files, cgroup_names: &[], cgroup_links: &[], streams: stdio.borrow(), supervisor: None };
+    let outside = Outside {
+        joiners: &files,
+        cgroup_names: &[],
+        cgroup_links: &[],
+        streams: stdio.borrow(),
+        supervisor: told.map(|told| told.connection.borrow()),
+    };
     let pointers = Pointers::new(&plan.program, &plan.actions);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
         .ok_or_else(|| Error::internal("the command cannot be handed over"))?;
@@ -108,9 +137,9 @@ impl Bound {
 
 /// Hears who the process is, and waits until its program runs or the helper and it have both ended: what one says may
 /// overtake what the other says.
-fn follow(plan: &ExecPlan, channel: &OwnedFd) -> Result<Running> {
+fn follow(plan: &ExecPlan, channel: &OwnedFd, told: &mut Option<Told<'_>>) -> Result<Running> {
     let mut heard = Heard::default();
-    let listened = listen(plan, channel, &mut heard);
+    let listened = listen(plan, channel, &mut heard, told);
     let failed = listened.err().or(heard.failed);
     match (heard.process, failed) {
         (Some((identity, pidfd)), None) if heard.terminal.is_some() || !plan.terminal => {
@@ -133,7 +162,7 @@ struct Heard {
     failed: Option<Error>,
 }
 
-fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard) -> Result<()> {
+fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard, told: &mut Option<Told<'_>>) -> Result<()> {
     while let Some(message) = channel::receive(channel).context("cannot hear from the new process")? {
         match message {
             (Message::Process(pid), Some(pidfd)) => {
@@ -149,7 +178,7 @@ fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard) -> Result<()> {
             _ => return Err(report::vanished()),
         }
         if let (true, Some((identity, _))) = (heard.settled, &heard.process) {
-            grant(plan, channel, identity.pid)?;
+            grant(plan, channel, identity.pid, told.take())?;
             heard.settled = false;
         }
     }
@@ -157,7 +186,7 @@ fn listen(plan: &ExecPlan, channel: &OwnedFd, heard: &mut Heard) -> Result<()> {
 }
 
 /// What only the host may grant to the new process, which waits for it.
-fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32) -> Result<()> {
+fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32, told: Option<Told<'_>>) -> Result<()> {
     for (resource, limit) in &plan.raised {
         rustix::process::prlimit(Pid::from_raw(pid), *resource, *limit).context("cannot raise a limit")?;
     }
@@ -166,6 +195,9 @@ fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32) -> Result<()> {
     }
     if let Some(pid) = Pid::from_raw(pid) {
         plan.scheduling.give_to(pid)?;
+    }
+    if let Some(told) = told {
+        told.connection.tell(pid, told.container)?;
     }
     // A process that is gone has said why.
     let _ = channel::send(channel, Message::Start, None);

@@ -30,6 +30,7 @@ use sys::process::Clone;
 use crate::cgroup::{Cgroup, Controller, Joiners};
 use crate::hooks::{self, State};
 use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, TIME, USER, borrow};
+use crate::seccomp::{Connection, Listener};
 use crate::visit::{self, Visit};
 use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, idmap, report, stdio};
 
@@ -60,13 +61,17 @@ pub struct Running {
 pub fn launch(plan: Plan, root: &dyn RootFilesystem, stdio: Stdio) -> Result<Launched> {
     stdio.check(plan.terminal)?;
     stdio.give_to(plan.identity.host_uid, plan.identity.host_gid)?;
+    let supervisor = plan.listener.as_ref().map(Listener::connect).transpose()?;
     let group = make_group(&plan)?;
-    let started = start_child(&plan, &group, &stdio);
+    let started = start_child(&plan, &group, &stdio, supervisor.as_ref());
     let (mut child, channel, foreign) = started.inspect_err(|_| remove_group(&plan))?;
     child.group = Some(plan.cgroup.clone());
     // From here on a failure kills the child and removes the group, by its guard.
     drop(stdio);
-    let provided = provide(&plan, &group, &child, &channel, root, foreign);
+    let mut provided = provide(&plan, &group, &child, &channel, root, foreign);
+    if let (Ok(identity), Some(supervisor)) = (&provided, supervisor) {
+        provided = tell_supervisor(&plan, supervisor, *identity);
+    }
     let identity = match provided {
         Ok(identity) => identity,
         Err(failed) => return Err(child_report(&plan, &channel).unwrap_or(failed)),
@@ -187,7 +192,12 @@ fn remove_group(plan: &Plan) {
 }
 
 /// Clones the child, in the namespaces that it joins, with those of their file systems that only the parent can make.
-fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, OwnedFd, Vec<OwnedFd>)> {
+fn start_child(
+    plan: &Plan,
+    group: &Cgroup,
+    stdio: &Stdio,
+    supervisor: Option<&Connection>,
+) -> Result<(Child, OwnedFd, Vec<OwnedFd>)> {
     let (ours, theirs) = pair()?;
     let joiners = group.joiners()?;
     let (files, directory) = match &joiners {
@@ -200,7 +210,7 @@ fn start_child(plan: &Plan, group: &Cgroup, stdio: &Stdio) -> Result<(Child, Own
         cgroup_names: &names,
         cgroup_links: &links,
         streams: stdio.borrow(),
-        supervisor: None,
+        supervisor: supervisor.map(Connection::borrow),
     };
     let pointers = Pointers::new(&plan.program, &plan.actions);
     let steps = borrow(&plan.actions, &plan.identity, &plan.program, &pointers, &outside)
@@ -368,6 +378,12 @@ fn schedule(plan: &Plan, channel: &OwnedFd, pid: Pid) -> Result<()> {
         Some((Message::Failed { step, errno }, _)) => Err(report::failed(&plan.actions, &plan.program, step, errno)),
         _ => Err(report::vanished()),
     }
+}
+
+/// Writes what the child will send with the listener of its filter.
+fn tell_supervisor(plan: &Plan, supervisor: Connection, identity: ProcessIdentity) -> Result<ProcessIdentity> {
+    let pid = identity.pid;
+    supervisor.tell(pid, &State { pid, ..plan.hook_state()? }).map(|()| identity)
 }
 
 /// The hooks of the host, once the child has the root complete.

@@ -71,7 +71,8 @@ pub(crate) fn kept(outside: &Outside<'_>, others: &[BorrowedFd<'_>], preserved: 
         Streams::Terminal { .. } => &[],
         Streams::Files(files) => files,
     };
-    let all = streams.iter().chain(outside.joiners).chain(others);
+    let supervisor = outside.supervisor.map(|supervisor| [supervisor.connection, supervisor.state]);
+    let all = streams.iter().chain(outside.joiners).chain(others).chain(supervisor.iter().flatten());
     let mut kept: Vec<u32> = all.filter_map(|file| u32::try_from(file.as_raw_fd()).ok()).collect();
     kept.extend(3..3 + preserved);
     kept.sort_unstable();

@@ -391,6 +391,7 @@ fn execute(
         filter: None,
         seccomp_cache: None,
         preserved: 0,
+        container: None,
     };
     let running = exec(&request, stdio)?;
     Ok(finish(&running, output))
@@ -443,6 +444,7 @@ fn exec_has_terminals_of_the_container() {
         filter: None,
         seccomp_cache: None,
         preserved: 0,
+        container: None,
     };
     let executed = exec(&request, Stdio::Terminal { rows: 11, columns: 22 }).unwrap();
     let mut text = Vec::new();

@@ -133,6 +133,7 @@ fn exec_is_given_its_own() {
             filter: None,
             seccomp_cache: None,
             preserved: 0,
+            container: None,
         };
         finish(&exec(&request, stdio).unwrap(), output).output.replace(['\n', '\t'], " ")
     };

@@ -45,7 +45,7 @@ impl Planned {
             return Ok(planned);
         }
         let bundle = request.bundle.ok_or_else(|| Error::unsupported("hooks need a bundle; leave them out"))?;
-        planned.state = Some(state(request, bundle));
+        planned.state = Some(state(request));
         if !planned.host.is_empty() || !planned.before_root.is_empty() {
             planned.root_point = Some(root_point(request.spec, bundle)?);
         }
@@ -76,13 +76,14 @@ fn action(moment: &'static str, hook: &Wanted) -> Result<Action> {
     Ok(Action::RunHook(Hook { moment, path, arguments, environment: strings(hook.env())?, timeout }))
 }
 
-fn state(request: &Request<'_>, bundle: &Path) -> State {
+/// What is told of the container to those outside. Only one of a bundle has a bundle.
+pub(super) fn state(request: &Request<'_>) -> State {
     State {
         oci_version: request.spec.version().clone(),
         id: request.id.to_string(),
         status: "creating",
         pid: 0,
-        bundle: bundle.to_owned(),
+        bundle: request.bundle.unwrap_or_else(|| Path::new("/")).to_owned(),
         annotations: request.spec.annotations().clone().unwrap_or_default(),
     }
 }

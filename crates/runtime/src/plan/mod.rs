@@ -17,6 +17,7 @@ mod binds;
 mod devices;
 mod display;
 mod file_systems;
+mod filter;
 mod hooks;
 mod id_maps;
 mod limits;
@@ -45,6 +46,7 @@ use sys::mount::Attributes;
 pub(crate) use action::{Action, Delivery, FileSystem, Hook, Outside, OwnFileSystem, Pointers, Streams, borrow};
 pub(crate) use binds::Bind;
 pub(crate) use devices::{Devices, LINKS, Node};
+use filter::Filter;
 pub(crate) use hooks::Planned;
 pub(crate) use id_maps::IdMaps;
 pub(crate) use limits::Raised;
@@ -55,7 +57,7 @@ pub(crate) use process::{Identity, Program};
 pub(crate) use scheduling::Scheduling;
 use scheduling::{EVERY_PROCESSOR, Processors};
 
-use crate::seccomp::{self, Instruction};
+use crate::seccomp::{Instruction, Listener};
 use crate::{ContainerId, Exec, cgroup};
 
 /// What a container is to be.
@@ -124,6 +126,8 @@ pub struct Plan {
     pub(crate) preserved: u32,
     pub(crate) hooks: Vec<oci_spec::runtime::Hook>,
     pub(crate) state: Option<crate::hooks::State>,
+    /// Whom the filter asks.
+    pub(crate) listener: Option<Listener>,
     warnings: Vec<String>,
 }
 
@@ -142,7 +146,7 @@ impl Plan {
         let mut warnings = Vec::new();
         let namespaces = Namespaces::read(linux, process.user())?;
         namespaces::check_mounts(request.spec, linux, &namespaces)?;
-        let filter = filter(request.filter, linux, request.seccomp_cache)?;
+        let filter = filter::read(request.filter, linux, request.seccomp_cache, &mut warnings)?;
         let identity = Identity::read(process, namespaces.mapping.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
         let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
@@ -156,6 +160,8 @@ impl Plan {
             return Err(Error::invalid("a terminal needs a devpts on `/dev/pts`; add it to the mounts"));
         }
         let mut hooks = Planned::read(request)?;
+        let listener = filter.as_ref().and_then(|filter| filter.listener.clone());
+        let state = hooks.state.take().or_else(|| listener.is_some().then(|| hooks::state(request)));
         let mut actions = Vec::with_capacity(64);
         let names = Names::read(request, &namespaces)?;
         let root_point = hooks.root_point.take().filter(|_| namespaces.is_new(namespaces::MOUNT));
@@ -193,7 +199,8 @@ impl Plan {
             visited_names: visited.then_some(names),
             preserved: request.preserved,
             hooks: hooks.host,
-            state: hooks.state,
+            state,
+            listener,
             warnings,
         })
     }
@@ -221,6 +228,8 @@ pub(crate) struct ExecPlan {
     pub(crate) scheduling: Scheduling,
     /// The processors of those on the way to the container's group.
     pub(crate) processors: Option<Vec<u64>>,
+    /// Whom the filter asks.
+    pub(crate) listener: Option<Listener>,
 }
 
 impl ExecPlan {
@@ -231,13 +240,14 @@ impl ExecPlan {
         let mut warnings = Vec::new();
         let kinds = namespaces::kinds(exec.linux);
         let maps = exec_maps(exec, kinds)?;
-        let filter = filter(exec.filter, exec.linux, exec.seccomp_cache)?;
+        let filter = filter::read(exec.filter, exec.linux, exec.seccomp_cache, &mut warnings)?;
+        let listener = filter.as_ref().and_then(|filter| filter.listener.clone());
         let identity = Identity::read(process, maps.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
         let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
         let scheduling = Scheduling::read(process)?;
         let Processors { initial: processors, last } = Processors::read(process)?;
-        let waits = !raised.is_empty() || oom_score_adjust.is_some() || !scheduling.is_empty();
+        let waits = !raised.is_empty() || oom_score_adjust.is_some() || !scheduling.is_empty() || listener.is_some();
         let terminal = process.terminal().unwrap_or(false);
         let join = Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() };
         let mut actions = vec![Action::LeaveKeyring, join];
@@ -263,7 +273,18 @@ impl ExecPlan {
         execute(&mut actions, filter, exec.preserved, false);
         let program = Program::read(process)?;
         let namespaces = kinds;
-        Ok(Self { namespaces, actions, identity, program, terminal, raised, oom_score_adjust, scheduling, processors })
+        Ok(Self {
+            namespaces,
+            actions,
+            identity,
+            program,
+            terminal,
+            raised,
+            oom_score_adjust,
+            scheduling,
+            processors,
+            listener,
+        })
     }
 }
 
@@ -326,24 +347,6 @@ fn has_processors(spec: &Spec) -> bool {
 
 fn process_of(spec: &Spec) -> Result<&Process> {
     spec.process().as_ref().ok_or_else(|| Error::invalid("the specification has no `process` part"))
-}
-
-/// The filter and its flags; an empty one is none.
-fn filter(
-    given: Option<&[Instruction]>,
-    linux: &Linux,
-    cache: Option<&Path>,
-) -> Result<Option<(Vec<Instruction>, u32)>> {
-    let flags = linux.seccomp().as_ref().map_or(0, seccomp::flags);
-    if linux.seccomp().as_ref().is_some_and(seccomp::notifies) {
-        return Err(Error::unsupported("a seccomp supervisor (`SCMP_ACT_NOTIFY`) is not supported yet"));
-    }
-    let program = match (given, linux.seccomp()) {
-        (Some(program), _) => program.to_vec(),
-        (None, Some(wanted)) => seccomp::compile(wanted, cache).context("cannot use the system call filter")?,
-        (None, None) => return Ok(None),
-    };
-    Ok((!program.is_empty()).then_some((program, flags)))
 }
 
 fn before_root(
@@ -505,10 +508,10 @@ fn wait(actions: &mut Vec<Action>, request: &Request<'_>, terminal: bool) -> Res
     Ok(())
 }
 
-fn execute(actions: &mut Vec<Action>, filter: Option<(Vec<Instruction>, u32)>, preserved: u32, supervise: bool) {
+fn execute(actions: &mut Vec<Action>, filter: Option<Filter>, preserved: u32, supervise: bool) {
     actions.push(Action::CloseDescriptors { first: 3 + preserved });
     // Last: a filter may forbid whatever else is to be done.
-    actions.extend(filter.map(|(program, flags)| Action::LoadFilter { program, flags, supervised: false }));
+    actions.extend(filter.map(Filter::load));
     if supervise {
         actions.push(Action::Supervise);
     }

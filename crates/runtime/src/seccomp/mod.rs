@@ -10,6 +10,7 @@ mod check;
 mod compiler;
 mod condense;
 mod docker;
+mod listener;
 mod newer;
 mod profile;
 
@@ -18,7 +19,8 @@ use std::path::Path;
 use failure::Result;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
 
-pub(crate) use check::notifies;
+use check::notifies;
+pub(crate) use listener::{Connection, Listener};
 pub use profile::{Profile, docker_default, parse_docker_json};
 pub use sys::seccomp::Instruction;
 
@@ -31,7 +33,6 @@ pub fn compile(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<Vec<Instru
 }
 
 /// The same, with the names of calls that nobody knows: they are left out, as with runc.
-#[allow(dead_code)]
 pub(crate) fn compile_and_tell(filter: &LinuxSeccomp, cache: Option<&Path>) -> Result<(Vec<Instruction>, Vec<String>)> {
     let program = find(filter, cache)?;
     let unknown = if program.unknown == 0 { Vec::new() } else { compiler::unknown(filter) };
