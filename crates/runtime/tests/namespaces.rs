@@ -42,6 +42,7 @@ fn execute(container: &Container, running: &Running, script: &str) -> failure::R
         filter: None,
         seccomp_cache: None,
         preserved: 0,
+        container: None,
     };
     Ok(finish(&exec(&request, stdio)?, output))
 }

@@ -144,6 +144,7 @@ fn an_exec_is_not_led_out() {
                     filter: None,
                     seccomp_cache: None,
                     preserved: 0,
+                    container: None,
                 };
                 if let Ok(executed) = exec(&request, stdio) {
                     succeeded += u64::from(finish(&executed, output).code == 0);
