@@ -2,6 +2,9 @@
 
 use failure::{Error, Result};
 
+/// No machine has more CPUs: the kernel's own bound is 8192.
+const HIGHEST: u32 = 8191;
+
 /// Ranges with both ends in them, as they were written.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct List(Vec<(u32, u32)>);
@@ -19,6 +22,29 @@ impl List {
     /// First and last of each range.
     pub(crate) fn ranges(&self) -> &[(u32, u32)] {
         &self.0
+    }
+
+    /// Every number that is small enough to be one of a CPU, of a list that the kernel wrote.
+    pub(super) fn numbers(&self) -> Vec<u16> {
+        let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        self.0.iter().flat_map(|(first, last)| small(*first)..=small(*last)).collect()
+    }
+
+    /// The numbers as bits, least byte first, as systemd wants them. No number above the largest machine's is taken.
+    #[allow(dead_code, reason = "for the systemd driver")]
+    pub(super) fn bits(&self) -> Option<Vec<u8>> {
+        let mut bits = Vec::new();
+        for (first, last) in &self.0 {
+            if *last > HIGHEST {
+                return None;
+            }
+            for number in *first..=*last {
+                let byte = number as usize / 8;
+                bits.resize(bits.len().max(byte + 1), 0);
+                bits[byte] |= 1 << (number % 8);
+            }
+        }
+        Some(bits)
     }
 
     /// Whether every number of this list is in the other, which the kernel wrote: sorted, without overlaps.
@@ -60,9 +86,18 @@ mod tests {
     fn lists_are_ranges() {
         assert_eq!(List::parse("0-2,4\n"), Some(List(vec![(0, 2), (4, 4)])));
         assert_eq!(List::parse("0-4000000000"), Some(List(vec![(0, 4_000_000_000)])));
-        for bad in ["a", "1-", "-1", "2-1", "1,,2", "+1", "0-99999999999"] {
+        for bad in ["a", "1-", "-1", "2-1", "1,,2", "+1", "0-99999999999", "0-18446744073709551615"] {
             assert_eq!(List::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn bits_are_bounded() {
+        let bits = |text| List::parse(text).unwrap().bits();
+        assert_eq!(bits("0-2,9"), Some(vec![0b111, 0b10]));
+        assert_eq!(bits(""), Some(Vec::new()));
+        assert_eq!(bits("0-4000000000"), None);
+        assert_eq!(List::parse("1-3,8").unwrap().numbers(), [1, 2, 3, 8]);
     }
 
     #[test]

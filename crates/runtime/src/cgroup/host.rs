@@ -52,6 +52,14 @@ pub(super) fn version() -> Result<Version> {
     found.ok_or_else(|| Error::unsupported(format!("no control groups at `{ROOT}`; mount them first")))
 }
 
+/// The kernel's version, as far as it says what limits there are.
+pub(super) fn kernel() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// The v1 hierarchies that hold these controllers, in their order. Controllers that are nowhere are left out.
 pub(super) fn hierarchies(wanted: &[Controller]) -> Vec<Hierarchy> {
     let outside = device(ROOT);
@@ -104,21 +112,54 @@ fn device(path: &str) -> Option<u64> {
 
 /// Where mountinfo says that a controller is, which some systems mount under other names.
 fn mounted_elsewhere(controller: Controller) -> Option<String> {
-    static MOUNTS: OnceLock<String> = OnceLock::new();
-    let text = MOUNTS.get_or_init(|| file::read("/proc/self/mountinfo").unwrap_or_default());
-    find_mount(text, controller.name())
+    find_mount(mounts(), controller.label()).map(|(_, point)| point)
 }
 
-/// `36 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer`: the point, if the super options name
-/// the controller. Points with escaped characters are left out.
-fn find_mount(mountinfo: &str, controller: &str) -> Option<String> {
+/// A process's group from `/proc/<pid>/cgroup` by the label of its hierarchy; v2's label is empty. A group outside of
+/// this process's cgroup namespace is none.
+pub(super) fn own_group<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+    let group = text.lines().find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        let (labels, group) = rest.split_once(':')?;
+        let found = if label.is_empty() { number == "0" } else { labels.split(',').any(|known| known == label) };
+        found.then_some(group)
+    })?;
+    (!group.starts_with("/..")).then_some(group)
+}
+
+/// A group as a path below the mount point of its hierarchy: in a container, a part of the hierarchy may be mounted alone.
+pub(super) fn group_below_mount(controller: Controller, group: &str) -> String {
+    let mounted = find_mount(mounts(), controller.label());
+    let root = mounted.as_ref().map_or("/", |(root, _)| root.as_str());
+    match group.strip_prefix(root) {
+        Some(rest) if root != "/" && (rest.is_empty() || rest.starts_with('/')) => {
+            if rest.is_empty() {
+                "/".to_owned()
+            } else {
+                rest.to_owned()
+            }
+        }
+        _ => group.to_owned(),
+    }
+}
+
+fn mounts() -> &'static str {
+    static MOUNTS: OnceLock<String> = OnceLock::new();
+    MOUNTS.get_or_init(|| file::read("/proc/self/mountinfo").unwrap_or_default())
+}
+
+/// `36 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer`: the root and the point, if the super
+/// options name the controller. Points with escaped characters are left out.
+fn find_mount(mountinfo: &str, controller: &str) -> Option<(String, String)> {
     mountinfo.lines().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut filesystem = filesystem.split(' ');
         if filesystem.next()? != "cgroup" || !filesystem.nth(1)?.split(',').any(|option| option == controller) {
             return None;
         }
-        mount.split(' ').nth(4).filter(|point| !point.contains('\\')).map(str::to_owned)
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (!point.contains('\\')).then(|| (root.to_owned(), point.to_owned()))
     })
 }
 
@@ -144,7 +185,16 @@ mod tests {
         let text = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
             32 31 0:29 / /cg/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        assert_eq!(find_mount(text, "cpuacct").as_deref(), Some("/cg/cpu,cpuacct"));
+        assert_eq!(find_mount(text, "cpuacct"), Some(("/".into(), "/cg/cpu,cpuacct".into())));
         assert_eq!(find_mount(text, "memory"), None);
+    }
+
+    #[test]
+    fn the_own_group_is_found_by_its_label() {
+        let text = "9:name=systemd:/init\n4:cpu,cpuacct:/a/b\n3:pids:/../x\n0::/user.slice/session.scope\n";
+        assert_eq!(own_group(text, "cpuacct"), Some("/a/b"));
+        assert_eq!(own_group(text, "name=systemd"), Some("/init"));
+        assert_eq!(own_group(text, ""), Some("/user.slice/session.scope"));
+        assert_eq!((own_group(text, "pids"), own_group(text, "memory")), (None, None));
     }
 }

@@ -1,9 +1,7 @@
 //! From the limits of an OCI spec to writes of control files.
 //!
 //! ```text
-//!   LinuxResources --check--> [Setting] --apply--> control files
-//!                    |            \ v1.rs, v2.rs say which file and which value
-//!                    \ values that no kernel takes are refused here, with the bound
+//!   LinuxResources --check.rs--> v1.rs, v2.rs: [Setting] --lacking--> nothing was made yet --apply--> control files
 //! ```
 //! A setting knows the option that a user gave, so that a refusal names it. Some pairs can only be written in one order,
 //! which depends on the values before (memory and memory+swap, quota and period): settings that the kernel
@@ -13,19 +11,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use failure::{Error, Kind, Result};
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 use rustix::io::Errno;
 
+use super::path::Rules;
 use super::{Controller, file};
-
-/// Docker's lower bound: below it a process is killed before its program starts.
-pub const MINIMUM_MEMORY: i64 = 6 << 20;
-/// The kernel's bounds for the period and the quota of CPU time, in microseconds.
-const CPU_PERIOD: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
-const MINIMUM_QUOTA: i64 = 1_000;
-/// The kernel's own limit of process ids.
-const MAXIMUM_PIDS: i64 = 4_194_304;
-const BLKIO_WEIGHT: std::ops::RangeInclusive<u16> = 10..=1_000;
 
 /// What to do when the kernel does not have a limit at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,25 +92,39 @@ pub(super) fn apply<'a>(
     }
 }
 
-/// Refuses values that no kernel takes, and combinations that make no sense, before anything is made.
-pub(super) fn check(resources: &LinuxResources) -> Result<()> {
-    if let Some(memory) = resources.memory() {
-        check_memory(memory)?;
-    }
-    if let Some(cpu) = resources.cpu() {
-        check_cpu(cpu)?;
-    }
-    if let Some(pids) = resources.pids()
-        && pids.limit() > MAXIMUM_PIDS
-    {
-        return Err(out_of_range("pids limit", pids.limit(), &format!("at most {MAXIMUM_PIDS}")));
-    }
-    match resources.block_io().as_ref().and_then(LinuxBlockIo::weight) {
-        Some(weight) if weight != 0 && !BLKIO_WEIGHT.contains(&weight) => {
-            Err(out_of_range("blkio weight", weight, "from 10 to 1000"))
+/// What a request must not lose: under the specification's rules nothing is left out.
+pub(super) fn under(rules: Rules, mut settings: Vec<Setting>) -> Vec<Setting> {
+    if rules == Rules::Runtime {
+        for setting in settings.iter_mut().filter(|setting| setting.absent == Absent::Warn) {
+            setting.absent = Absent::Refuse;
         }
-        _ => Ok(()),
     }
+    settings
+}
+
+/// Refuses limits that this machine is known not to have, before anything is made. `lacks` says so of a file.
+pub(super) fn refuse_lacking(settings: &[Setting], lacks: impl Fn(Controller, &str) -> bool) -> Result<()> {
+    let lacking = settings.iter().filter(|setting| setting.absent == Absent::Refuse).find(|setting| {
+        let other = setting.otherwise.as_ref();
+        lacks(setting.controller, &setting.file) && other.is_none_or(|(other, _)| lacks(setting.controller, other))
+    });
+    lacking.map_or(Ok(()), |setting| missing(setting).map(drop))
+}
+
+/// With `checkBeforeUpdate`: refuses a limit that is used up already, since v2 would kill to enforce it.
+pub(super) fn check_usage(resources: &LinuxResources, usage_file: &str) -> Result<()> {
+    let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) else {
+        return Ok(());
+    };
+    let Ok(used) = file::read_number(usage_file) else { return Ok(()) };
+    for (option, limit) in [("memory-swap limit", memory.swap()), ("memory limit", memory.limit())] {
+        if let Some(limit) = limit.filter(|limit| *limit > 0 && limit.cast_unsigned() <= used) {
+            let (asked, used) = (Bytes(limit), Bytes(used.cast_signed()));
+            let reason = format!("the container uses {used} already, and checkBeforeUpdate is set");
+            return Err(Error::new(Kind::Busy, format!("{option} `{asked}` cannot be set: {reason}")));
+        }
+    }
+    Ok(())
 }
 
 /// A limit that is given: zero means that it is not.
@@ -149,42 +153,6 @@ pub(super) enum Throttle {
     WriteBytes,
     ReadOperations,
     WriteOperations,
-}
-
-fn check_memory(memory: &LinuxMemory) -> Result<()> {
-    let limit = given(memory.limit()).filter(|limit| *limit > 0);
-    let swap = given(memory.swap()).filter(|swap| *swap > 0);
-    if let Some(limit) = limit.filter(|limit| *limit < MINIMUM_MEMORY) {
-        return Err(out_of_range("memory limit", Bytes(limit), "at least 6 MiB"));
-    }
-    if let (Some(limit), Some(swap)) = (limit, swap)
-        && swap < limit
-    {
-        let reason = format!("at least the memory limit `{}`, since it is memory and swap together", Bytes(limit));
-        return Err(out_of_range("memory-swap limit", Bytes(swap), &reason));
-    }
-    if let (Some(limit), Some(reservation)) = (limit, given(memory.reservation()))
-        && reservation > limit
-    {
-        let reason = format!("at most the memory limit `{}`", Bytes(limit));
-        return Err(out_of_range("memory reservation", Bytes(reservation), &reason));
-    }
-    match memory.swappiness() {
-        Some(swappiness) if swappiness > 100 => Err(out_of_range("memory swappiness", swappiness, "from 0 to 100")),
-        _ => Ok(()),
-    }
-}
-
-fn check_cpu(cpu: &LinuxCpu) -> Result<()> {
-    if let Some(period) = cpu.period().filter(|period| *period != 0 && !CPU_PERIOD.contains(period)) {
-        return Err(out_of_range("cpu period", period, "from 1000 to 1000000 microseconds"));
-    }
-    match given(cpu.quota()) {
-        Some(quota) if quota > 0 && quota < MINIMUM_QUOTA => {
-            Err(out_of_range("cpu quota", quota, "at least 1000 microseconds, which is `--cpus 0.01`"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn write(setting: &Setting, directory: Option<&str>) -> rustix::io::Result<()> {
@@ -241,10 +209,6 @@ fn usage_file(file: &str) -> Option<&'static str> {
     }
 }
 
-fn out_of_range(option: &str, value: impl fmt::Display, bound: &str) -> Error {
-    Error::invalid(format!("{option} `{value}` is out of range: it must be {bound}"))
-}
-
 /// A number of bytes as a person writes it: whole units of 1024 where it is one.
 pub(super) struct Bytes(pub(super) i64);
 
@@ -261,32 +225,6 @@ impl fmt::Display for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refused(json: &str) -> String {
-        check(&serde_json::from_str(json).unwrap()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_no_kernel_takes_is_refused_with_the_bound() {
-        assert_eq!(
-            refused(r#"{"memory":{"limit":4194304}}"#),
-            "memory limit `4m` is out of range: it must be at least 6 MiB"
-        );
-        assert!(refused(r#"{"memory":{"limit":67108864,"swap":33554432}}"#).starts_with("memory-swap limit `32m`"));
-        assert!(refused(r#"{"memory":{"limit":67108864,"reservation":134217728}}"#).contains("`64m`"));
-        assert!(refused(r#"{"cpu":{"quota":999}}"#).contains("at least 1000"));
-        assert!(refused(r#"{"cpu":{"period":999}}"#).contains("from 1000 to 1000000"));
-        assert!(refused(r#"{"cpu":{"period":1000001}}"#).contains("cpu period `1000001`"));
-        assert!(refused(r#"{"pids":{"limit":4194305}}"#).contains("4194304"));
-        assert!(refused(r#"{"blockIO":{"weight":5}}"#).contains("from 10 to 1000"));
-        assert!(refused(r#"{"memory":{"swappiness":101}}"#).contains("from 0 to 100"));
-    }
-
-    #[test]
-    fn zero_and_minus_one_are_never_out_of_range() {
-        let json = r#"{"memory":{"limit":-1,"swap":-1,"reservation":0},"cpu":{"quota":-1,"period":0,"shares":0},"pids":{"limit":-1}}"#;
-        assert!(check(&serde_json::from_str(json).unwrap()).is_ok());
-    }
 
     #[test]
     fn bytes_are_shown_in_whole_units() {

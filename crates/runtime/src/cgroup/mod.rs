@@ -9,13 +9,20 @@
 //! remove       rmdir in each                            rmdir
 //! ```
 //! A group is made before its first process and outlives the last: creation either succeeds whole or leaves nothing.
-//! Nobody else may write below `/skep`, so a group's name is enough to find it again.
+//! A [`Path`] says where it is and by whose rules it is made: those of the engine, for which nobody else may write below
+//! `/skep`, or those of the OCI specification, where a group may exist already and nothing asked for is left out.
 
+mod check;
+mod controller;
 pub(crate) mod cpuset;
 mod device;
 mod file;
 mod host;
 mod limits;
+pub mod metrics;
+mod oom;
+mod path;
+mod systemd;
 mod tree;
 mod v1;
 mod v2;
@@ -30,8 +37,14 @@ use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
+use path::Rules;
+use tree::Existing;
+
+pub use check::MINIMUM_MEMORY;
+pub use controller::Controller;
 pub use cpuset::check as check_list;
-pub use limits::MINIMUM_MEMORY;
+pub use oom::{MemoryEvent, OomWatch};
+pub use path::{Driver, Path};
 pub(crate) use view::is_unified;
 
 /// How long processes have to stand still once they are told to.
@@ -43,93 +56,6 @@ const FIRST_LOOK: Duration = Duration::from_micros(50);
 const LONGEST_LOOK: Duration = Duration::from_millis(10);
 /// How often processes that do not stand are killed again.
 const KILL_ROUNDS: u32 = 20;
-
-/// Where a group lies below the root of every hierarchy: `/skep/<id>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(String);
-
-impl Path {
-    /// A path from its text: absolute, of plain components.
-    ///
-    /// # Errors
-    /// The text is relative, or has empty, `.`, `..` or strange components, or is too long.
-    pub fn new(text: &str) -> Result<Self> {
-        let plain = |component: &str| {
-            !matches!(component, "" | "." | "..")
-                && component.len() <= 255
-                && component.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'\\'))
-        };
-        match text.strip_prefix('/') {
-            Some(rest) if text.len() <= 1024 && rest.split('/').all(plain) => Ok(Self(text.to_owned())),
-            _ => Err(Error::invalid(format!("`{text}` is no path of a control group; give one as `/skep/name`"))),
-        }
-    }
-
-    /// The path of the container of this id: `/skep/<id>`.
-    ///
-    /// # Errors
-    /// The id is no plain component.
-    pub fn of_container(id: &str) -> Result<Self> {
-        match id.contains('/') {
-            false => Self::new(&format!("/skep/{id}")),
-            true => Err(Error::invalid(format!("`{id}` is no name of a control group"))),
-        }
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A controller, by its v1 name; what v2 calls differently is the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the kernel's names")]
-pub enum Controller {
-    Memory,
-    Cpu,
-    Cpuacct,
-    Pids,
-    Freezer,
-    Cpuset,
-    Blkio,
-    Devices,
-    Hugetlb,
-}
-
-impl Controller {
-    const ALL: [Self; 9] = [
-        Self::Memory,
-        Self::Cpu,
-        Self::Cpuacct,
-        Self::Pids,
-        Self::Freezer,
-        Self::Cpuset,
-        Self::Blkio,
-        Self::Devices,
-        Self::Hugetlb,
-    ];
-
-    /// What every container has: limits for its neighbours' sake, accounts, and a way to pause.
-    const DEFAULT: [Self; 5] = [Self::Memory, Self::Cpu, Self::Cpuacct, Self::Pids, Self::Freezer];
-
-    /// The v1 name, which is also that of its usual directory.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Cpu => "cpu",
-            Self::Cpuacct => "cpuacct",
-            Self::Pids => "pids",
-            Self::Freezer => "freezer",
-            Self::Cpuset => "cpuset",
-            Self::Blkio => "blkio",
-            Self::Devices => "devices",
-            Self::Hugetlb => "hugetlb",
-        }
-    }
-}
 
 /// How a new process joins the group.
 #[derive(Debug)]
@@ -178,21 +104,43 @@ enum Group {
     V2(v2::Group),
 }
 
+impl Group {
+    fn create(
+        path: &Path,
+        resources: &LinuxResources,
+        wanted: &[Controller],
+        existing: Existing,
+    ) -> Result<(Self, Vec<String>)> {
+        match host::version()? {
+            host::Version::V1 => {
+                v1::create(path, resources, wanted, existing).map(|(group, lines)| (Self::V1(group), lines))
+            }
+            host::Version::V2 => {
+                v2::create(path, resources, wanted, existing).map(|(group, lines)| (Self::V2(group), lines))
+            }
+        }
+    }
+}
+
 impl Cgroup {
-    /// Makes the group with its limits; undone wholly if one is refused. `extra` names controllers to have beyond
-    /// memory, cpu, cpuacct, pids, freezer and those that the limits need. Device rules count only if `extra` has
-    /// [`Controller::Devices`].
+    /// Makes the group with its limits; undone wholly if one is refused. By the engine's rules `extra` names controllers to
+    /// have beyond memory, cpu, cpuacct, pids, freezer and those that the limits need; by the specification's all are had.
+    /// Device rules count only if `extra` has [`Controller::Devices`].
     ///
     /// # Errors
     /// The group exists and is in use, a controller is missing, a limit is refused (the line names it).
     pub fn create(path: &Path, resources: &LinuxResources, extra: &[Controller]) -> Result<Self> {
-        limits::check(resources)?;
-        let wanted = wanted(resources, extra);
-        let (group, warnings) = match host::version()? {
-            host::Version::V1 => v1::create(path, resources, &wanted).map(|(group, lines)| (Group::V1(group), lines)),
-            host::Version::V2 => v2::create(path, resources, &wanted).map(|(group, lines)| (Group::V2(group), lines)),
-        }?;
-        Ok(Self { group, warnings })
+        check::resources(resources, path.rules)?;
+        let (wanted, existing) = match path.rules {
+            Rules::Engine => (controller::wanted(resources, extra), Existing::Replace),
+            Rules::Runtime => (Controller::ALL.to_vec(), Existing::Use),
+        };
+        let (group, warnings) = Group::create(path, resources, &wanted, existing)?;
+        let cgroup = Self { group, warnings };
+        if existing == Existing::Use && cgroup.is_frozen().unwrap_or(false) {
+            return Err(Error::conflict(format!("the control group `{}` is frozen; thaw it first", path.as_str())));
+        }
+        Ok(cgroup)
     }
 
     /// Opens a group that exists, in whatever hierarchies it is in.
@@ -224,16 +172,32 @@ impl Cgroup {
         &self.warnings
     }
 
-    /// Changes the limits that are given; returns the warnings, as [`Cgroup::warnings`] has them for creation. Device
-    /// rules stay as they were made.
+    /// Changes the limits that are given, and the device rules if there are any; returns the warnings, as
+    /// [`Cgroup::warnings`] has them for creation.
     ///
     /// # Errors
     /// A limit is refused; those before it stay changed.
     pub fn update(&self, resources: &LinuxResources) -> Result<Vec<String>> {
-        limits::check(resources)?;
-        match &self.group {
+        check::resources(resources, self.rules())?;
+        let warnings = match &self.group {
             Group::V1(group) => group.update(resources),
             Group::V2(group) => group.update(resources),
+        }?;
+        if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+            self.update_devices(resources)?;
+        }
+        Ok(warnings)
+    }
+
+    /// Hands the group over to a user: v2's directory and the files that the kernel names for it, so that the container
+    /// can make groups below its own. v1 is never handed over.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn give_to(&self, user: u32) -> Result<()> {
+        match &self.group {
+            Group::V1(_) => Ok(()),
+            Group::V2(group) => group.give_to(user),
         }
     }
 
@@ -278,6 +242,41 @@ impl Cgroup {
             Group::V1(group) => group.stats(),
             Group::V2(group) => group.stats(),
         })
+    }
+
+    /// Everything that the group counts.
+    ///
+    /// # Errors
+    /// The group is gone.
+    pub fn metrics(&self) -> Result<metrics::Metrics> {
+        rustix::fs::stat(self.directory()?).context("read the control group")?;
+        Ok(match &self.group {
+            Group::V1(group) => metrics::of_v1(|controller| group.directory(controller)),
+            Group::V2(group) => metrics::of_v2(group.directory()),
+        })
+    }
+
+    /// Starts to watch the group for want of memory.
+    ///
+    /// # Errors
+    /// The group is gone, or is not one that counts memory.
+    pub fn watch_memory(&self) -> Result<OomWatch> {
+        match &self.group {
+            Group::V1(group) => OomWatch::v1(group.required(Controller::Memory)?),
+            Group::V2(group) => OomWatch::v2(group.directory()),
+        }
+    }
+
+    /// Where the group is in each hierarchy, by its controllers; on v2 once, without a name.
+    #[must_use]
+    pub fn directories(&self) -> Vec<(&'static str, &str)> {
+        match &self.group {
+            Group::V1(group) => {
+                let each = |(controllers, directory)| Controller::names(controllers).map(move |name| (name, directory));
+                group.places().flat_map(each).collect()
+            }
+            Group::V2(group) => vec![("", group.directory())],
+        }
     }
 
     /// How often the kernel killed a process of the group for want of memory.
@@ -335,6 +334,28 @@ impl Cgroup {
             Group::V1(group) => group.remove(),
             Group::V2(group) => group.remove(),
         }
+    }
+
+    fn rules(&self) -> Rules {
+        match &self.group {
+            Group::V1(group) => group.rules(),
+            Group::V2(group) => group.rules(),
+        }
+    }
+
+    /// v2 exchanges the program. v1 changes a list; what opens everything for a moment is done while nobody runs.
+    fn update_devices(&self, resources: &LinuxResources) -> Result<()> {
+        let group = match &self.group {
+            Group::V2(group) => return group.replace_devices(resources),
+            Group::V1(group) => group,
+        };
+        let changes = group.device_changes(resources)?;
+        if !changes.opens || self.is_frozen()? {
+            return group.write_devices(&changes.lines);
+        }
+        self.freeze()?;
+        let written = group.write_devices(&changes.lines);
+        self.thaw().and(written)
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<()> {
@@ -402,47 +423,5 @@ impl Cgroup {
             Group::V1(group) => group.any_directory().ok_or_else(|| Error::internal("the control group is nowhere")),
             Group::V2(group) => Ok(group.directory()),
         }
-    }
-}
-
-/// The controllers of a group: the default ones, those that limits need, and those asked for.
-fn wanted(resources: &LinuxResources, extra: &[Controller]) -> Vec<Controller> {
-    let mut wanted = Controller::DEFAULT.to_vec();
-    let cpu = resources.cpu().as_ref();
-    let lists = cpu.is_some_and(|cpu| [cpu.cpus(), cpu.mems()].into_iter().flatten().any(|list| !list.is_empty()));
-    let needed = [
-        (Controller::Cpuset, lists),
-        (Controller::Blkio, resources.block_io().is_some()),
-        (Controller::Hugetlb, resources.hugepage_limits().as_ref().is_some_and(|limits| !limits.is_empty())),
-    ];
-    let needed = needed.into_iter().filter(|(_, needed)| *needed).map(|(controller, _)| controller);
-    for controller in needed.chain(extra.iter().copied()) {
-        if !wanted.contains(&controller) {
-            wanted.push(controller);
-        }
-    }
-    wanted
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_plain() {
-        assert_eq!(Path::of_container("abc").unwrap().as_str(), "/skep/abc");
-        for bad in ["", "/", "skep", "/skep/", "/skep/..", "/./a", "//a", "/a\n", "/a b", "/a\\b", &"/a".repeat(600)] {
-            assert!(Path::new(bad).is_err(), "{bad}");
-        }
-        assert!(Path::of_container("a/b").is_err());
-    }
-
-    #[test]
-    fn controllers_come_with_their_limits() {
-        let resources = serde_json::from_str(r#"{"cpu":{"cpus":"0"}}"#).unwrap();
-        let controllers = wanted(&resources, &[Controller::Devices, Controller::Memory]);
-        assert_eq!(controllers[..5], Controller::DEFAULT);
-        assert_eq!(controllers[5..], [Controller::Cpuset, Controller::Devices]);
-        assert_eq!(wanted(&serde_json::from_str(r#"{"cpu":{"cpus":"","shares":5}}"#).unwrap(), &[]).len(), 5);
     }
 }

@@ -8,7 +8,7 @@ use failure::{Context, Error, Result};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Path, file, host};
+use super::{file, host};
 
 /// How long a removal waits for processes that are on their way out, doubling from the first step: about 250 ms.
 const FIRST_WAIT: Duration = Duration::from_micros(500);
@@ -16,31 +16,69 @@ const WAITS: u32 = 9;
 /// Groups nest no deeper than this below a container's own; the kernel's paths end long before.
 const DEEPEST: u32 = 1000;
 
-/// Makes a group's directory, and its parents if they are missing; `prepare` is called for every new one, from
-/// the top. A directory that exists without processes is a leftover of a container that lost its monitor: it is replaced.
-pub(super) fn make(root: &str, path: &Path, prepare: impl Fn(&str) -> rustix::io::Result<()>) -> Result<()> {
-    let directory = format!("{root}{}", path.as_str());
+/// What to do with a group that exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// Without processes it is a leftover of a container that lost its monitor: made anew.
+    Replace,
+    /// Without processes it is used as it is, with the limits that somebody gave it.
+    Use,
+    /// It was made for us, and has a process already.
+    #[allow(dead_code, reason = "for the systemd driver")]
+    Adopt,
+}
+
+/// Makes a group's directory below the root of a hierarchy, and its parents if they are missing; `prepare` is called for
+/// each on the way, from the top, and told whether it is new. Says whether the group is new.
+pub(super) fn make(
+    root: &str,
+    path: &str,
+    existing: Existing,
+    prepare: impl Fn(&str, bool) -> rustix::io::Result<()>,
+) -> Result<bool> {
+    let directory = format!("{root}{path}");
     let made = match mkdir(&directory) {
-        Err(Errno::NOENT) => make_parents(root, path, &prepare).and_then(|()| mkdir(&directory)),
-        Err(Errno::EXIST) => replace(&directory),
-        made => made,
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => make_parents(root, path, &prepare).and_then(|()| mkdir(&directory)).map(|()| true),
+        Err(Errno::EXIST) => take(&directory, existing),
+        Err(errno) => Err(errno),
     };
-    match made.and_then(|()| prepare(&directory)) {
-        Ok(()) => Ok(()),
+    let prepared = made.and_then(|new| prepare(&directory, new).map(|()| new));
+    match prepared {
+        Ok(new) => Ok(new),
         Err(Errno::BUSY | Errno::EXIST) => Err(Error::conflict(format!(
             "the control group `{directory}` has processes already; is the container running?"
         ))),
         Err(errno) => {
-            // No directory is left behind; if it was not made, there is nothing to remove.
-            let _ = rustix::fs::rmdir(&*directory);
+            // No directory is left behind that was made here; if it was not, there is nothing to remove.
+            if made == Ok(true) {
+                let _ = rustix::fs::rmdir(&*directory);
+            }
             Err(errno).with_context(|| format!("make the control group `{directory}`"))
         }
     }
 }
 
+/// The nearest group on the way down to this one that exists, the root at last.
+pub(super) fn nearest(root: &str, path: &str) -> String {
+    let mut path = path;
+    while !path.is_empty() {
+        let directory = format!("{root}{path}");
+        if rustix::fs::stat(&*directory).is_ok() {
+            return directory;
+        }
+        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    root.to_owned()
+}
+
 /// The processes in a group and in all groups below it.
 pub(super) fn processes(directory: &str) -> rustix::io::Result<Vec<i32>> {
-    let mut found = list(&file::read(&format!("{directory}/cgroup.procs"))?);
+    let mut found = match file::read(&format!("{directory}/cgroup.procs")) {
+        // A threaded group has threads of processes that are counted above it.
+        Err(Errno::OPNOTSUPP) => list(&file::read(&format!("{directory}/cgroup.threads"))?),
+        text => list(&text?),
+    };
     for child in host::children(directory) {
         // A group that went away meanwhile has no processes.
         found.extend(processes(&format!("{directory}/{child}")).unwrap_or_default());
@@ -77,21 +115,35 @@ fn mkdir(directory: &str) -> rustix::io::Result<()> {
     rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755))
 }
 
-fn replace(directory: &str) -> rustix::io::Result<()> {
-    if processes(directory)?.is_empty() {
-        remove_children(directory);
+/// Takes a group that exists; says whether it was made anew.
+fn take(directory: &str, existing: Existing) -> rustix::io::Result<bool> {
+    match existing {
+        Existing::Adopt => Ok(false),
+        Existing::Use => match processes(directory)?.is_empty() {
+            true => Ok(false),
+            false => Err(Errno::BUSY),
+        },
+        Existing::Replace => {
+            if processes(directory)?.is_empty() {
+                remove_children(directory);
+            }
+            rustix::fs::rmdir(directory)?;
+            mkdir(directory).map(|()| true)
+        }
     }
-    rustix::fs::rmdir(directory)?;
-    mkdir(directory)
 }
 
-fn make_parents(root: &str, path: &Path, prepare: impl Fn(&str) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
-    let separators = path.as_str().match_indices('/').map(|(index, _)| index).skip(1);
+fn make_parents(
+    root: &str,
+    path: &str,
+    prepare: impl Fn(&str, bool) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    let separators = path.match_indices('/').map(|(index, _)| index).skip(1);
     for end in separators {
-        let parent = format!("{root}{}", &path.as_str()[..end]);
+        let parent = format!("{root}{}", &path[..end]);
         match mkdir(&parent) {
-            Ok(()) => prepare(&parent)?,
-            Err(Errno::EXIST) => {}
+            Ok(()) => prepare(&parent, true)?,
+            Err(Errno::EXIST) => prepare(&parent, false)?,
             Err(errno) => return Err(errno),
         }
     }

@@ -15,10 +15,33 @@
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-/// The writes of `devices.deny` and `devices.allow`: first everything is denied, then each rule in order.
-pub(super) fn v1_lines(rules: &[LinuxDeviceCgroup]) -> Vec<(&'static str, String)> {
-    let start = (!rules.is_empty()).then(|| ("devices.deny", "a".to_owned()));
-    start.into_iter().chain(rules.iter().flat_map(lines)).collect()
+use super::path::Rules;
+
+mod list;
+
+pub(super) use list::{Changes, Line, changes, v1_lines};
+
+/// The rules in force. A specification's are between "nothing" and what every container has, as runc has it: nodes can be
+/// made, and `null`, `zero`, `full`, `random`, `urandom`, `tty`, `ptmx` and pseudo-terminals can be used.
+pub(super) fn effective(rules: &[LinuxDeviceCgroup], by: Rules) -> Vec<LinuxDeviceCgroup> {
+    if by == Rules::Engine {
+        return rules.to_vec();
+    }
+    let rule = |allow, kind, major: Option<i64>, minor: Option<i64>, access: &str| {
+        let mut rule = LinuxDeviceCgroup::default();
+        rule.set_allow(allow).set_typ(Some(kind)).set_major(major).set_minor(minor);
+        rule.set_access(Some(access.to_owned()));
+        rule
+    };
+    let (block, character) = (LinuxDeviceType::B, LinuxDeviceType::C);
+    let usual =
+        [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(2)), (136, None)];
+    let mut effective = vec![rule(false, LinuxDeviceType::A, None, None, "rwm")];
+    effective.extend_from_slice(rules);
+    effective.push(rule(true, character, None, None, "m"));
+    effective.push(rule(true, block, None, None, "m"));
+    effective.extend(usual.iter().map(|(major, minor)| rule(true, character, Some(*major), *minor, "rwm")));
+    effective
 }
 
 /// The program for v2, for `BPF_PROG_TYPE_CGROUP_DEVICE`.
@@ -36,23 +59,6 @@ pub(super) fn program(rules: &[LinuxDeviceCgroup]) -> Vec<u64> {
     }
     code.extend(give(0));
     code
-}
-
-/// A rule for all kinds is one line if it names every device and access, else two: v1 takes `a` for everything.
-fn lines(rule: &LinuxDeviceCgroup) -> Vec<(&'static str, String)> {
-    let name = if rule.allow() { "devices.allow" } else { "devices.deny" };
-    let number = |number: Option<i64>| number.filter(|number| *number >= 0).map_or("*".to_owned(), |n| n.to_string());
-    let (major, minor) = (number(rule.major()), number(rule.minor()));
-    let text = rule.access().as_deref().unwrap_or("rwm");
-    let every = major == "*" && minor == "*" && accesses(text) == EVERY_ACCESS;
-    let letters = match kind(rule) {
-        Some(None) if every => return vec![(name, "a".to_owned())],
-        Some(None) => "bc",
-        Some(Some(BPF_BLOCK)) => "b",
-        Some(Some(_)) => "c",
-        None => "",
-    };
-    letters.chars().map(|letter| (name, format!("{letter} {major}:{minor} {text}"))).collect()
 }
 
 /// The kernel's number of the kind, `Some(None)` for all kinds, `None` for a kind that is no device (a FIFO).
@@ -161,13 +167,15 @@ const fn give(verdict: i32) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn rules(json: &str) -> Vec<LinuxDeviceCgroup> {
+    pub(super) fn rules(json: &str) -> Vec<LinuxDeviceCgroup> {
         serde_json::from_str(json).unwrap()
     }
 
-    const DEFAULT: &str = r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","access":"m"},
+    pub(super) const DEFAULT: &str = r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","access":"m"},
         {"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"},{"allow":false,"type":"c","major":1,"minor":3,"access":"w"}]"#;
 
     /// Runs the program as the kernel would.
@@ -226,22 +234,93 @@ mod tests {
         assert_eq!(verdict(&program(&rules(r#"[{"allow":true}]"#)), 1, 7, 8, 0), 1);
     }
 
+    /// What the rules say, one access at a time: the last rule that names it decides.
+    fn model(rules: &[LinuxDeviceCgroup], kind: u32, access: u32, major: u32, minor: u32) -> bool {
+        let matches = |rule: &LinuxDeviceCgroup, bit: u32| {
+            let number =
+                |wanted: Option<i64>, is: u32| wanted.is_none_or(|wanted| wanted < 0 || wanted == i64::from(is));
+            let letter = match rule.typ() {
+                None | Some(LinuxDeviceType::A) => true,
+                Some(LinuxDeviceType::B) => kind == 1,
+                Some(_) => kind == 2,
+            };
+            letter
+                && number(rule.major(), major)
+                && number(rule.minor(), minor)
+                && accesses(rule.access().as_deref().unwrap_or("rwm")).cast_unsigned() & bit != 0
+        };
+        [1, 2, 4]
+            .into_iter()
+            .filter(|bit| access & bit != 0)
+            .all(|bit| rules.iter().rev().find(|rule| matches(rule, bit)).is_some_and(LinuxDeviceCgroup::allow))
+    }
+
+    fn any_rule() -> impl Strategy<Value = LinuxDeviceCgroup> {
+        let numbers = || prop_oneof![Just(None), Just(Some(-1_i64)), (0..3_i64).prop_map(Some)];
+        let kinds = prop_oneof![Just(None), Just(Some("a")), Just(Some("b")), Just(Some("c")), Just(Some("u"))];
+        let access = proptest::sample::select(vec!["r", "w", "m", "rw", "rm", "wm", "rwm"]);
+        (any::<bool>(), kinds, numbers(), numbers(), proptest::option::of(access)).prop_map(
+            |(allow, kind, major, minor, access)| {
+                let rule =
+                    serde_json::json!({"allow": allow, "type": kind, "major": major, "minor": minor, "access": access});
+                serde_json::from_value(rule).unwrap()
+            },
+        )
+    }
+
+    proptest! {
+        /// Over every request that the rules can tell apart.
+        #[test]
+        fn the_program_says_what_the_rules_say(rules in proptest::collection::vec(any_rule(), 0..8)) {
+            let code = program(&rules);
+            for (kind, access, major, minor) in requests() {
+                let expected = u64::from(model(&rules, kind, access, major, minor));
+                prop_assert_eq!(verdict(&code, kind, access, major, minor), expected, "{} {} {}:{}", kind, access, major, minor);
+            }
+        }
+
+        /// v1's list says the same as the rules, or is refused.
+        #[test]
+        fn the_list_says_what_the_rules_say(rules in proptest::collection::vec(any_rule(), 1..8)) {
+            if let Ok(lines) = v1_lines(&rules) {
+                let list: Vec<LinuxDeviceCgroup> = lines.iter().map(rule_of).collect();
+                for (kind, access, major, minor) in requests().filter(|(_, access, ..)| access.count_ones() == 1) {
+                    prop_assert_eq!(model(&list, kind, access, major, minor), model(&rules, kind, access, major, minor));
+                }
+            }
+        }
+    }
+
+    fn requests() -> impl Iterator<Item = (u32, u32, u32, u32)> {
+        (0..2 * 8 * 4 * 4)
+            .map(|n| (n % 2 + 1, n / 2 % 8, n / 16 % 4, n / 64 % 4))
+            .filter(|(_, access, ..)| *access != 0)
+    }
+
+    fn rule_of((name, line): &Line) -> LinuxDeviceCgroup {
+        let allow = *name == "devices.allow";
+        if line == "a" {
+            return serde_json::from_value(serde_json::json!({"allow": allow, "access": "rwm"})).unwrap();
+        }
+        let words: Vec<&str> = line.split([' ', ':']).collect();
+        let number = |text: &str| text.parse::<i64>().ok();
+        let rule = serde_json::json!({"allow": allow, "type": words[0], "major": number(words[1]),
+            "minor": number(words[2]), "access": words[3]});
+        serde_json::from_value(rule).unwrap()
+    }
+
     #[test]
-    fn the_lines_of_v1() {
-        let lines = v1_lines(&rules(DEFAULT));
-        let text: Vec<String> = lines.iter().map(|(name, line)| format!("{name} {line}")).collect();
-        assert_eq!(
-            text,
-            [
-                "devices.deny a",
-                "devices.deny a",
-                "devices.allow c *:* m",
-                "devices.allow c 1:3 rwm",
-                "devices.deny c 1:3 w"
-            ]
-        );
-        assert!(v1_lines(&[]).is_empty());
-        let reading = v1_lines(&rules(r#"[{"allow":true,"access":"r"},{"allow":true,"type":"p"}]"#));
-        assert_eq!(reading[1..], [("devices.allow", "b *:* r".to_owned()), ("devices.allow", "c *:* r".to_owned())]);
+    fn the_specification_has_the_usual_devices() {
+        let code = program(&effective(
+            &rules(r#"[{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"}]"#),
+            Rules::Runtime,
+        ));
+        for (kind, access, major, minor, expected) in
+            [(2, 6, 1, 3, 1), (2, 6, 136, 7, 1), (2, 6, 10, 229, 1), (1, 1, 8, 0, 1), (1, 2, 8, 0, 0), (2, 2, 1, 1, 0)]
+        {
+            assert_eq!(verdict(&code, kind, access, major, minor), expected, "{kind} {access} {major}:{minor}");
+        }
+        assert!(effective(&[], Rules::Engine).is_empty());
+        assert_eq!(verdict(&program(&effective(&[], Rules::Runtime)), 1, 2, 8, 0), 0);
     }
 }
