@@ -12,8 +12,9 @@ use std::{env, fs};
 
 /// The allowed directions. Nothing else is: a new edge is a decision, made here and in ARCHITECTURE.md.
 const DIRECTIONS: &[(&str, &[&str])] = &[
-    ("skep", &["cli"]),
+    ("skep", &["cli", "oci"]),
     ("cli", &["engine", "failure"]),
+    ("oci", &["runtime", "sys", "failure"]),
     ("engine", &["runtime", "monitor", "store", "failure"]),
     ("runtime", &["init", "sys", "failure"]),
     ("monitor", &["runtime", "sys", "failure"]),

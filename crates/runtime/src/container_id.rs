@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest id that is taken.
 const LONGEST: usize = 128;
+/// What a directory entry may have.
+const LONGEST_FILE_NAME: usize = 255;
 
 /// Names a container for ever. Always safe as a file name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,6 +37,22 @@ impl ContainerId {
                 return Self(text);
             }
         }
+    }
+
+    /// An id by the wider rule of OCI runtimes: letters, digits, `_`, `+`, `-` and `.` in any order, but no path.
+    ///
+    /// # Errors
+    /// It is another.
+    pub fn of_runtime(text: &str) -> Result<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.');
+        if matches!(text, "" | "." | "..") || text.len() > LONGEST_FILE_NAME || !text.bytes().all(plain) {
+            return Err(Error::invalid(format!(
+                "invalid container ID format: `{}`; it may have letters, digits, `_`, `+`, `-` and `.`, at most \
+                 {LONGEST_FILE_NAME}",
+                text.escape_debug()
+            )));
+        }
+        Ok(Self(text.to_owned()))
     }
 
     /// The first twelve characters, as lists show them.
@@ -104,6 +122,12 @@ mod tests {
     fn what_is_no_file_name_is_no_id() {
         for bad in ["", ".", "..", "a/b", "-a", ".a", "a b", "a\n", "é"] {
             assert!(bad.parse::<ContainerId>().is_err(), "{bad:?}");
+        }
+        for bad in ["", ".", "..", "a/b", "../a", "a b", "a\0", "@a", &"a".repeat(256)] {
+            assert!(ContainerId::of_runtime(bad).is_err(), "{bad:?}");
+        }
+        for good in ["-a", ".a", "a+b", "_", "...", "A-1_2.c"] {
+            assert_eq!(ContainerId::of_runtime(good).unwrap().as_ref(), good);
         }
         assert!("a".repeat(LONGEST + 1).parse::<ContainerId>().is_err());
         assert!("web-1.x_y".parse::<ContainerId>().is_ok());

@@ -3,6 +3,7 @@
 use core::mem::MaybeUninit;
 use core::ptr;
 
+use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::io::Result;
 
 use crate::call::{check, check_int};
@@ -86,6 +87,16 @@ pub fn reset_actions() {
             libc::sigaction(signal, &raw const action, ptr::null_mut());
         }
     }
+}
+
+/// Sends any signal number to the process of a handle.
+///
+/// # Errors
+/// It has ended, or it is not allowed.
+pub fn send(process: impl AsFd, signal: i32) -> Result<()> {
+    let (process, none) = (process.as_fd().as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: plain numbers to the kernel, and a null pointer that it takes for no details.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, none, 0) }).map(drop)
 }
 
 /// Sends any signal number to a process, a group (negative) or, with -1, to all that may be reached.

@@ -1,0 +1,67 @@
+//! A bundle: a directory with `config.json` and, usually, the root file system.
+//!
+//! The process changes into it, because relative paths of the specification (the root, sources of binds) start there.
+
+use std::path::{Path, PathBuf};
+
+use failure::{Context as _, Error, Result};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{Mode, OFlags};
+
+use crate::directory::read_whole;
+
+/// A bundle, read.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// Its absolute path.
+    pub(crate) path: PathBuf,
+    /// What it asks for.
+    pub(crate) spec: Spec,
+    /// The same, as it is written.
+    pub(crate) text: Vec<u8>,
+}
+
+impl Bundle {
+    /// Changes into the directory and reads the specification.
+    pub(crate) fn enter(path: Option<&str>) -> Result<Self> {
+        if let Some(path) = path.filter(|path| !path.is_empty()) {
+            rustix::process::chdir(path).with_context(|| format!("cannot change to the bundle `{path}`"))?;
+        }
+        let path = match path.map(Path::new) {
+            // A path without links and dots needs no look at where we are now.
+            Some(path) if path.is_absolute() => path.to_owned(),
+            _ => std::env::current_dir().context("cannot tell the path of the bundle")?,
+        };
+        let file = rustix::fs::open("config.json", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("cannot open `{}/config.json`", path.display()))?;
+        let text = read_whole(file, "config.json")?;
+        let spec = parse(&text)?;
+        Ok(Self { path, spec, text })
+    }
+
+    /// The absolute path of the root.
+    pub(crate) fn root(&self) -> Result<PathBuf> {
+        let root = self.spec.root().as_ref().ok_or_else(|| Error::invalid("config.json has no `root`"))?;
+        Ok(self.path.join(root.path()))
+    }
+}
+
+/// Reads a specification of a version that this program knows.
+pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
+    let spec: Spec =
+        serde_json::from_slice(text).map_err(|wrong| Error::invalid(format!("config.json is not valid: {wrong}")))?;
+    match spec.version().split('.').next() {
+        Some("1") => Ok(spec),
+        _ => Err(Error::unsupported(format!(
+            "config.json is of specification version `{}`; this runtime knows version 1",
+            spec.version()
+        ))),
+    }
+}
+
+/// Whether a specification asks for a namespace of its own.
+pub(crate) fn has_own(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
+    let own = |namespace: &oci_spec::runtime::LinuxNamespace| namespace.typ() == kind && namespace.path().is_none();
+    namespaces.unwrap_or_default().iter().any(own)
+}

@@ -1,0 +1,59 @@
+//! `start`: lets the process of a created container execute its program.
+//!
+//! The name of its socket goes first, so that a container is started once; see [`crate::directory`].
+
+use failure::{Error, Result};
+use runtime::hooks;
+
+use crate::command::Command;
+use crate::container::{Container, Status};
+use crate::flags::{Order, Words};
+use crate::global::Global;
+use crate::{destroy, directory, words};
+
+pub(crate) static COMMAND: Command = Command {
+    name: "start",
+    about: "executes the user defined process in a created container",
+    usage: "<container-id>",
+    description: "Starts the program of a container that was made by `create`.",
+    flags: &[],
+    order: Order::Mixed,
+    words: (1, 1),
+    run,
+};
+
+fn run(global: &Global, words: &Words) -> Result<u8> {
+    let container = Container::find_and_lock(global, &words.rest[0])?;
+    match container.status() {
+        Status::Created => {}
+        Status::Stopped | Status::Creating => {
+            return Err(Error::conflict("cannot start a container that has stopped"));
+        }
+        Status::Running | Status::Paused => {
+            return Err(Error::conflict("cannot start an already running container"));
+        }
+    }
+    let record = container.record()?;
+    let socket = directory::start_socket()?;
+    if !container.directory.connect(&socket)? {
+        return Err(Error::conflict("cannot start a container that has stopped"));
+    }
+    runtime::start(&socket, &record.after_start).map_err(|failed| words::not_started(&record.program, failed))?;
+    after(global, container)?;
+    Ok(0)
+}
+
+/// The hooks after the start. If one fails, so does the start: the container is ended.
+pub(crate) fn after(global: &Global, container: Container) -> Result<Container> {
+    let hooks = container.record()?.hooks.as_ref().and_then(|hooks| hooks.poststart().clone());
+    let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Ok(container) };
+    let state = container.hook_state("running", container.record()?.process.pid)?;
+    match hooks::run(&hooks, &state) {
+        Ok(()) => Ok(container),
+        Err(failed) => {
+            destroy::kill(&container)?;
+            destroy::destroy(global, container)?;
+            Err(failed)
+        }
+    }
+}
