@@ -23,9 +23,8 @@ impl Console {
     /// Connects.
     pub(crate) fn connect(path: &str) -> Result<Self> {
         let failed = || format!("cannot connect to the console socket `{path}`");
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-                .with_context(failed)?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .with_context(failed)?;
         let address = SocketAddrUnix::new(path).with_context(failed)?;
         rustix::net::connect(&socket, &address).with_context(failed)?;
         Ok(Self(socket))

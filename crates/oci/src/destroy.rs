@@ -10,9 +10,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use failure::{Context as _, Error, Kind, Result};
+use runtime::hooks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
-use runtime::hooks;
 
 use crate::container::Container;
 use crate::global::Global;

@@ -194,7 +194,8 @@ impl Directory {
 
     /// What is known; none: its creation has not come, or never came, to an end.
     pub(crate) fn read_record(&self) -> Result<Option<Record>> {
-        let parse = |text: Vec<u8>| Record::parse(&text).with_context(|| format!("the state of container `{}`", self.id));
+        let parse =
+            |text: Vec<u8>| Record::parse(&text).with_context(|| format!("the state of container `{}`", self.id));
         self.read(RECORD)?.map(parse).transpose()
     }
 

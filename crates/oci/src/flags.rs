@@ -100,7 +100,7 @@ impl Words {
 
     /// The last value of a flag.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.values(name).last()
+        self.flags.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
     /// All values of a flag.

@@ -56,9 +56,8 @@ pub(crate) fn reap(pidfd: &OwnedFd) -> Result<u8> {
             other => break other.context("cannot wait for the process")?,
         }
     };
-    let code = status.and_then(|status| {
-        status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
-    });
+    let code = status
+        .and_then(|status| status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)));
     Ok(u8::try_from(code.unwrap_or(255) & 0xff).unwrap_or(u8::MAX))
 }
 

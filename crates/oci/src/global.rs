@@ -43,7 +43,9 @@ impl Global {
             Some("true" | "1" | "t") => Some(true),
             Some("false" | "0" | "f") => Some(false),
             Some(other) => {
-                return Err(Error::invalid(format!("invalid value `{other}` for --rootless; give true, false or auto")));
+                return Err(Error::invalid(format!(
+                    "invalid value `{other}` for --rootless; give true, false or auto"
+                )));
             }
         };
         Ok(Self {
@@ -73,7 +75,9 @@ fn root(given: Option<&str>) -> Result<PathBuf> {
         Some("") => return Err(Error::invalid("--root is empty; give a directory")),
         Some(path) => PathBuf::from(path),
         None if rustix::process::geteuid().is_root() => return Ok(PathBuf::from("/run/skep-runtime")),
-        None => runtime().map_or_else(|| PathBuf::from("/run/skep-runtime"), |run| PathBuf::from(run).join("skep-runtime")),
+        None => {
+            runtime().map_or_else(|| PathBuf::from("/run/skep-runtime"), |run| PathBuf::from(run).join("skep-runtime"))
+        }
     };
     std::path::absolute(&path).map_err(|wrong| Error::invalid(format!("--root `{}`: {wrong}", path.display())))
 }

@@ -16,6 +16,7 @@ mod commands;
 mod console;
 mod container;
 mod destroy;
+mod devices;
 mod directory;
 mod flags;
 mod foreground;

@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn lines_are_those_that_callers_parse() {
         let json = line(Format::Json, Level::Error, "exec: \"x\": no\nsuch", Timestamp::UNIX_EPOCH);
-        assert_eq!(json, "{\"level\":\"error\",\"msg\":\"exec: \\\"x\\\": no\\nsuch\",\"time\":\"1970-01-01T00:00:00Z\"}\n");
+        assert_eq!(
+            json,
+            "{\"level\":\"error\",\"msg\":\"exec: \\\"x\\\": no\\nsuch\",\"time\":\"1970-01-01T00:00:00Z\"}\n"
+        );
         let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(parsed["msg"], "exec: \"x\": no\nsuch");
         let text = line(Format::Text, Level::Warning, "a \"b\"", Timestamp::UNIX_EPOCH);

@@ -29,7 +29,7 @@ use crate::flags::Words;
 use crate::global::Global;
 use crate::preserved::Preserved;
 use crate::record::Record;
-use crate::{destroy, words};
+use crate::{destroy, devices, words};
 
 /// Who starts the container, and who waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
     }
     let preserved = Preserved::read(words.number("preserve-fds")?)?;
     add_environment(&mut bundle.spec, &preserved.environment);
+    devices::complete(&mut bundle.spec)?;
     let terminal = Terminal::read(&bundle.spec, words.value("console-socket"), way)?;
     let group = cgroup_path(global, &bundle.spec, &id)?;
     let socket = if way == Way::Create { Some(directory::start_socket()?) } else { None };
@@ -253,7 +254,9 @@ impl Terminal {
         let socket = socket.filter(|socket| !socket.is_empty());
         match (has, detached, socket) {
             (true, true, None) => {
-                return Err(Error::invalid("cannot allocate tty if skep-runtime will detach without setting console socket"));
+                return Err(Error::invalid(
+                    "cannot allocate tty if skep-runtime will detach without setting console socket",
+                ));
             }
             (false, _, Some(_)) | (_, false, Some(_)) => {
                 return Err(Error::invalid(
@@ -274,7 +277,8 @@ impl Terminal {
             let (rows, columns) = self.size;
             return Ok(Stdio::Terminal { rows, columns });
         }
-        let copy = |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().context("cannot pass on a standard stream");
+        let copy =
+            |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().context("cannot pass on a standard stream");
         Ok(Stdio::Files {
             stdin: copy(std::io::stdin().as_fd())?,
             stdout: copy(std::io::stdout().as_fd())?,

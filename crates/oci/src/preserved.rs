@@ -21,11 +21,8 @@ impl Preserved {
     /// What the flag and the environment say.
     pub(crate) fn read(flag: Option<u32>) -> Result<Self> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let listen = Listen {
-            count: variable("LISTEN_FDS"),
-            pid: variable("LISTEN_PID"),
-            names: variable("LISTEN_FDNAMES"),
-        };
+        let listen =
+            Listen { count: variable("LISTEN_FDS"), pid: variable("LISTEN_PID"), names: variable("LISTEN_FDNAMES") };
         let preserved = Self::of(flag.unwrap_or_default(), &listen, std::process::id())?;
         preserved.check()?;
         Ok(preserved)

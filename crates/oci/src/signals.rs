@@ -88,9 +88,16 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        for (text, number) in
-            [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sighup", 1), ("RTMIN+3", 37), ("SIGRTMAX-1", 63), ("0", 0), ("SYS", 31)]
-        {
+        for (text, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGTERM", 15),
+            ("sighup", 1),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+            ("0", 0),
+            ("SYS", 31),
+        ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         for text in ["", "FOO", "-9", "65", "RTMIN+31", "KILL+1", "SIG"] {

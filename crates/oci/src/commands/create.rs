@@ -34,10 +34,8 @@ pub(crate) const NO_PIVOT: Flag = Flag::plain(
 );
 pub(crate) const NO_NEW_KEYRING: Flag =
     Flag::plain(&["no-new-keyring"], "do not create a new session keyring for the container; it inherits the caller's");
-pub(crate) const PRESERVE_FDS: Flag = Flag::value(
-    &["preserve-fds"],
-    "pass N additional descriptors to the container (stdio + $LISTEN_FDS + N in total)",
-);
+pub(crate) const PRESERVE_FDS: Flag =
+    Flag::value(&["preserve-fds"], "pass N additional descriptors to the container (stdio + $LISTEN_FDS + N in total)");
 
 fn run(global: &Global, words: &Words) -> Result<u8> {
     make::make(global, words, Way::Create)?;

@@ -6,7 +6,6 @@ use failure::Result;
 
 use super::{create, start};
 use crate::command::Command;
-use crate::container::Container;
 use crate::flags::{Flag, Order, Words};
 use crate::global::Global;
 use crate::make::{self, Made, Way};
