@@ -7,6 +7,8 @@ use failure::{Error, Result};
 use crate::flags::{Flag, Words};
 use crate::log::{Format, Log};
 
+const ROOTLESS: [&str; 8] = ["", "auto", "true", "1", "t", "false", "0", "f"];
+
 /// The flags before the command.
 pub(crate) static FLAGS: &[Flag] = &[
     Flag::plain(&["debug"], "enable debug logging"),
@@ -29,8 +31,6 @@ pub(crate) struct Global {
     pub(crate) log: Log,
     /// Whether systemd makes the cgroups.
     pub(crate) systemd_cgroup: bool,
-    /// Whether cgroups may be left out: said, or not (`auto`).
-    pub(crate) rootless: Option<bool>,
     /// The program for checkpoints.
     pub(crate) criu: String,
 }
@@ -38,21 +38,14 @@ pub(crate) struct Global {
 impl Global {
     /// Reads the flags.
     pub(crate) fn read(words: &Words) -> Result<Self> {
-        let rootless = match words.value("rootless") {
-            None | Some("" | "auto") => None,
-            Some("true" | "1" | "t") => Some(true),
-            Some("false" | "0" | "f") => Some(false),
-            Some(other) => {
-                return Err(Error::invalid(format!(
-                    "invalid value `{other}` for --rootless; give true, false or auto"
-                )));
-            }
-        };
+        // What an unprivileged caller may not do is told by the kernel; there is nothing to choose.
+        if let Some(other) = words.value("rootless").filter(|value| !ROOTLESS.contains(value)) {
+            return Err(Error::invalid(format!("invalid value `{other}` for --rootless; give true, false or auto")));
+        }
         Ok(Self {
             root: root(words.value("root"))?,
             log: log(words)?,
             systemd_cgroup: words.has("systemd-cgroup"),
-            rootless,
             criu: words.value("criu").unwrap_or("criu").to_owned(),
         })
     }

@@ -11,6 +11,7 @@
 //! were not named.
 
 mod bundle;
+mod checkpoint;
 mod command;
 mod commands;
 mod console;

@@ -19,7 +19,6 @@ use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
 use runtime::cgroup::{self, Cgroup};
 use runtime::{ContainerId, DirectoryRoot, Launched, Plan, Request, Running, Stdio};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::process::Signal;
 
 use crate::bundle::{self, Bundle};
 use crate::console::Console;
@@ -86,6 +85,7 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
     if let Some(socket) = &socket {
         undo.directory()?.listen(socket)?;
     }
+    global.log.debug(|| format!("container `{id}`: launching"));
     let launched = runtime::launch(plan, &files, terminal.stdio()?)?;
     let record = record(&bundle, &launched, &group, (own_users, global.systemd_cgroup))?;
     undo.directory()?.write_record(&record)?;
@@ -102,19 +102,17 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
 
 /// Leaves the process to wait, or starts it; hands its terminal over.
 fn go(launched: Launched, way: Way, console: Option<Console>, program: &str) -> Result<Running> {
+    let command = if way == Way::Create { "create" } else { "run" };
     if way == Way::Create {
-        let terminal = launched.ready().map_err(|failed| words::not_started(program, failed))?;
+        let terminal = launched.ready().map_err(|failed| words::not_started(command, program, failed))?;
         if let (Some(console), Some(terminal)) = (console, &terminal) {
             console.send(terminal)?;
         }
         return launched.leave();
     }
-    let mut running = launched.start().map_err(|failed| words::not_started(program, failed))?;
+    let mut running = launched.start().map_err(|failed| words::not_started(command, program, failed))?;
     if let (Some(console), Some(terminal)) = (console, &running.terminal) {
-        if let Err(failed) = console.send(terminal) {
-            let _ = rustix::process::pidfd_send_signal(&running.pidfd, Signal::KILL);
-            return Err(failed);
-        }
+        console.send(terminal).inspect_err(|_| words::end(&running))?;
         running.terminal = None;
     }
     Ok(running)

@@ -1,21 +1,32 @@
-//! The table of all commands.
+//! The table of all commands, one file each.
+//!
+//! A command's words, flags, manual and deed stand together in its file; this is only the list that finds it by its name,
+//! in the order of `help`.
 
 mod create;
 mod delete;
+mod exec;
 mod kill;
 mod list;
+mod pause;
 mod run;
 mod start;
 mod state;
 
+use crate::checkpoint;
 use crate::command::Command;
 
 /// Every command, as `help` lists them.
 pub(crate) static ALL: &[&Command] = &[
+    &checkpoint::CHECKPOINT,
     &create::COMMAND,
     &delete::COMMAND,
+    &exec::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,
+    &pause::PAUSE,
+    &checkpoint::RESTORE,
+    &pause::RESUME,
     &run::COMMAND,
     &start::COMMAND,
     &state::COMMAND,

@@ -38,7 +38,8 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
     if !container.directory.connect(&socket)? {
         return Err(Error::conflict("cannot start a container that has stopped"));
     }
-    runtime::start(&socket, &record.after_start).map_err(|failed| words::not_started(&record.program, failed))?;
+    runtime::start(&socket, &record.after_start)
+        .map_err(|failed| words::not_started("start", &record.program, failed))?;
     after(global, container)?;
     Ok(0)
 }
