@@ -71,6 +71,7 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
     let terminal = Terminal::of(&process, words.value("console-socket"), detach)?;
     let signals = if detach { None } else { Some(Signals::block()?) };
     let cache = Root::seccomp_cache(&global.root);
+    let told = container.hook_state("running", record.process.pid)?;
     let exec = Exec {
         target: &record.process,
         cgroup: &group(&record.cgroup, words.values("cgroup"))?,
@@ -79,6 +80,7 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
         filter: None,
         seccomp_cache: Some(&cache),
         preserved: preserved.count,
+        container: Some(&told),
     };
     let name = program(Some(&process));
     let mut running =

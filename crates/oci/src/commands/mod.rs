@@ -9,9 +9,11 @@ mod exec;
 mod kill;
 mod list;
 mod pause;
+mod ps;
 mod run;
 mod start;
 mod state;
+mod update;
 
 use crate::checkpoint;
 use crate::command::Command;
@@ -25,11 +27,13 @@ pub(crate) static ALL: &[&Command] = &[
     &kill::COMMAND,
     &list::COMMAND,
     &pause::PAUSE,
+    &ps::COMMAND,
     &checkpoint::RESTORE,
     &pause::RESUME,
     &run::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &update::COMMAND,
 ];
 
 /// The command of a name.
