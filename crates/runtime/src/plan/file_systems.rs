@@ -17,14 +17,13 @@ use super::options::{self, Options};
 use super::paths;
 
 /// Types that the root of a user namespace makes for itself, with the namespace that each shows; 0: none.
-const OWNERS: [(&str, u32); 8] = [
+const OWNERS: [(&str, u32); 7] = [
     ("proc", namespaces::PID),
     ("sysfs", namespaces::NETWORK),
     ("mqueue", namespaces::IPC),
     ("devpts", 0),
     ("tmpfs", 0),
     ("ramfs", 0),
-    ("bpf", 0),
     ("binfmt_misc", 0),
 ];
 

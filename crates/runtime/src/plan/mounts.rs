@@ -3,7 +3,7 @@
 //! | type                    | made by | when                                                        |
 //! |-------------------------|---------|-------------------------------------------------------------|
 //! | proc, sysfs             | child   | before the root is entered: the kernel wants to see the host's own |
-//! | mqueue, devpts, tmpfs, ramfs, bpf, binfmt_misc | child | then too, while the parent mounts the root |
+//! | mqueue, devpts, tmpfs, ramfs, binfmt_misc | child | then too, while the parent mounts the root |
 //! | the same, of a namespace that is not the container's | parent | right after clone3             |
 //! | tmpfs on /dev, binds    | parent  | sent in order, attached at once                             |
 //! | all others, and any with mapped ids | parent | so too: block devices and overlays are the host's  |

@@ -207,3 +207,14 @@ fn specification(script: &str) -> Value {
         },
     })
 }
+
+/// Does something in a mount namespace of its own, with nothing shared, in a thread that then ends.
+pub fn in_mount_namespace<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
+    let inside = move || {
+        sys::namespace::unshare_mounts().unwrap();
+        let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        action()
+    };
+    std::thread::spawn(inside).join().unwrap()
+}
