@@ -18,6 +18,15 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     text(&line)
 }
 
+/// Indented JSON with tabs instead of pairs of blanks.
+pub(crate) fn tabs(text: &str) -> String {
+    let line = |line: &str| {
+        let plain = line.trim_start_matches(' ');
+        format!("{}{plain}\n", "\t".repeat((line.len() - plain.len()) / 2))
+    };
+    text.lines().map(line).collect()
+}
+
 /// JSON on one line.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<()> {
     let mut line = serde_json::to_string(value).map_err(|wrong| Error::internal(wrong.to_string()))?;

@@ -6,11 +6,13 @@
 mod create;
 mod delete;
 mod exec;
+mod features;
 mod kill;
 mod list;
 mod pause;
 mod ps;
 mod run;
+mod spec;
 mod start;
 mod state;
 mod update;
@@ -24,6 +26,7 @@ pub(crate) static ALL: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
     &exec::COMMAND,
+    &features::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,
     &pause::PAUSE,
@@ -31,6 +34,7 @@ pub(crate) static ALL: &[&Command] = &[
     &checkpoint::RESTORE,
     &pause::RESUME,
     &run::COMMAND,
+    &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
     &update::COMMAND,

@@ -51,8 +51,10 @@ pub(crate) use hooks::Planned;
 pub(crate) use id_maps::IdMaps;
 pub(crate) use limits::Raised;
 pub(crate) use mount_maps::{MapLines, MountMap};
+pub(crate) use namespaces::all_names as namespace_names;
 pub(crate) use namespaces::{Joined, Namespaces, TIME, USER};
 pub(crate) use options::Idmap;
+pub(crate) use options::all_names as mount_option_names;
 pub(crate) use process::{Identity, Program};
 pub(crate) use scheduling::Scheduling;
 use scheduling::{EVERY_PROCESSOR, Processors};
@@ -214,6 +216,16 @@ impl Plan {
     pub(crate) fn hook_state(&self) -> Result<crate::hooks::State> {
         self.state.clone().ok_or_else(|| Error::internal("the plan has no state for hooks"))
     }
+}
+
+/// Whether a Linux part holds what is not done at all.
+pub(crate) fn refuses_linux(linux: &Linux) -> bool {
+    refuse::linux(linux).is_err()
+}
+
+/// Whether a process holds what is not done at all.
+pub(crate) fn refuses_process(process: &Process) -> bool {
+    refuse::process(process).is_err()
 }
 
 /// What one more process in a container does.

@@ -191,6 +191,18 @@ impl Joined {
     }
 }
 
+/// Every kind in the specification's words, sorted.
+pub(crate) fn all_names() -> Vec<&'static str> {
+    let word = |(_, name): &(u32, &'static str)| match *name {
+        "mnt" => "mount",
+        "net" => "network",
+        other => other,
+    };
+    let mut names: Vec<&str> = NAMES.iter().map(word).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The kinds that a specification names, new or joined: what another process of the container joins.
 pub(crate) fn kinds(linux: &Linux) -> u32 {
     linux.namespaces().iter().flatten().fold(0, |kinds, namespace| kinds | kind_of(namespace.typ()))

@@ -105,6 +105,17 @@ pub(crate) enum Idmap {
     Tree,
 }
 
+/// Every word that is not a file system's own, sorted.
+pub(crate) fn all_names() -> Vec<String> {
+    let attributes = ATTRIBUTES.iter().flat_map(|(name, ..)| [(*name).to_owned(), format!("r{name}")]);
+    let propagation = PROPAGATION.iter().map(|(name, ..)| (*name).to_owned());
+    let whole = WHOLE.iter().map(|(name, _)| (*name).to_owned());
+    let others = ["bind", "rbind", "defaults", "remount", "tmpcopyup", "idmap", "ridmap"].map(str::to_owned);
+    let mut names: Vec<String> = attributes.chain(propagation).chain(whole).chain(others).collect();
+    names.sort();
+    names
+}
+
 /// Reads the options of one mount.
 ///
 /// # Errors
@@ -223,6 +234,14 @@ fn apply(attributes: &mut Attributes, (_, bits, sets): &(&str, u64, bool)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_named_is_known() {
+        for name in all_names() {
+            let options = parse(std::slice::from_ref(&name)).unwrap();
+            assert!(options.own.is_empty(), "{name} is taken for the file system's own");
+        }
+    }
 
     #[allow(clippy::unwrap_used, reason = "a test")]
     fn parsed(text: &str) -> Options {

@@ -10,6 +10,7 @@ mod check;
 mod compiler;
 mod condense;
 mod docker;
+pub mod known;
 mod listener;
 mod newer;
 mod profile;
