@@ -50,9 +50,10 @@ pub(crate) fn split(path: &CString) -> Option<(CString, CString)> {
     Some((CString::new(above).ok()?, CString::new(name).ok()?))
 }
 
-/// Whether no symbolic link may be on the way: in the places of the kernel's own file systems.
+/// Whether no symbolic link may be on the way: in the places of the kernel's own file systems. `/proc/net` is a link of the
+/// kernel's.
 pub(crate) fn is_strict(path: &CString) -> bool {
-    ["/proc", "/sys", "/dev"].iter().any(|directory| is_within(path, directory))
+    !is_within(path, "/proc/net") && ["/proc", "/sys", "/dev"].iter().any(|directory| is_within(path, directory))
 }
 
 /// Whether the path is `directory` or below it.
