@@ -1,14 +1,17 @@
-//! Automation: `cargo xtask bench` measures skep against the kernel's floor and its peers.
+//! Automation: `cargo xtask bench` measures skep against the kernel's floor and its peers, `cargo xtask conformance` makes
+//! the table of the specification's fields.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for a person at a terminal")]
 
 mod bench;
+mod conformance;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask bench [SECTION...] [--rounds N] [--skep PATH] [--directory D] [--keep]
+usage: cargo xtask conformance
+       cargo xtask bench [SECTION...] [--rounds N] [--skep PATH] [--directory D] [--keep]
 
 sections (default: all): run exec version crowd memory ps load
   --rounds N   pairs of each timing (default 25)
@@ -30,6 +33,7 @@ fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some("bench") => bench::run(&bench::Options::parse(arguments)?),
+        Some("conformance") => conformance::run(),
         Some("--help" | "-h") => {
             println!("{USAGE}");
             Ok(())
