@@ -70,15 +70,26 @@ fn a_hook_that_fails_before_the_start_stops_all() {
 }
 
 #[test]
-fn a_hook_that_fails_afterwards_changes_nothing() {
-    let _field = field(&["hooks.poststart", "hooks.poststop"]);
-    let mut bundle = Bundle::new("sleep 0.2; echo ran");
-    for moment in ["poststart", "poststop"] {
-        bundle.spec["hooks"][moment] = json!([shell("exit 7"), note(&bundle, moment)]);
-    }
+fn a_hook_that_fails_after_the_start_ends_the_container() {
+    let _field = field(&["hooks.poststart"]);
+    let mut bundle = Bundle::new("sleep 100");
+    bundle.spec["hooks"]["poststart"] = json!([shell("exit 7"), note(&bundle, "poststart")]);
+    bundle.create();
+    let outcome = bundle.call(&["start", &bundle.id]);
+    assert_ne!(outcome.code, 0);
+    assert!(outcome.stderr.contains("exit code 7"), "{}", outcome.stderr);
+    assert!(log(&bundle).is_empty());
+    assert_eq!(bundle.state()["status"], "stopped");
+}
+
+#[test]
+fn a_hook_that_fails_after_the_end_is_only_told() {
+    let _field = field(&["hooks.poststop"]);
+    let mut bundle = Bundle::new("echo ran");
+    bundle.spec["hooks"]["poststop"] = json!([shell("exit 7"), note(&bundle, "poststop")]);
     let outcome = bundle.run();
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "ran\n"), "{}", outcome.stderr);
-    assert_eq!(log(&bundle), ["poststart running a pid amber", "poststop stopped no pid amber"]);
+    assert_eq!(log(&bundle), ["poststop stopped no pid amber"]);
     assert!(outcome.stderr.contains("exit code 7"), "{}", outcome.stderr);
 }
 
