@@ -6,6 +6,7 @@ use failure::Result;
 
 use super::{create, start};
 use crate::command::Command;
+use crate::container::Container;
 use crate::flags::{Flag, Order, Words};
 use crate::global::Global;
 use crate::make::{self, Made, Way};
@@ -37,7 +38,7 @@ pub(crate) static COMMAND: Command = Command {
 fn run(global: &Global, words: &Words) -> Result<u8> {
     if words.has("detach") {
         let (container, _) = make::make(global, words, Way::Detached)?.into_parts();
-        start::after(global, container)?;
+        after(global, container)?;
         return Ok(0);
     }
     let signals = Signals::block()?;
@@ -45,9 +46,20 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
     follow(global, made, &signals, words.has("keep"))
 }
 
+/// The hooks after the start; a container that was to be deleted at its end is deleted if one fails.
+fn after(global: &Global, container: Container) -> Result<Container> {
+    match start::after(&container) {
+        Ok(()) => Ok(container),
+        Err(failed) => {
+            destroy::destroy(global, container)?;
+            Err(failed)
+        }
+    }
+}
+
 fn follow(global: &Global, made: Made, signals: &Signals, keep: bool) -> Result<u8> {
     let (container, running) = made.into_parts();
-    let container = start::after(global, container)?;
+    let container = after(global, container)?;
     // While it runs, others may pause, update or delete it.
     container.directory.unlock()?;
     let code = foreground::follow(&running, signals)?;

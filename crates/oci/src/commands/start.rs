@@ -40,21 +40,18 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
     }
     runtime::start(&socket, &record.after_start)
         .map_err(|failed| words::not_started("start", &record.program, failed))?;
-    after(global, container)?;
+    after(&container)?;
     Ok(0)
 }
 
-/// The hooks after the start. If one fails, so does the start: the container is ended.
-pub(crate) fn after(global: &Global, container: Container) -> Result<Container> {
+/// The hooks after the start. If one fails, so does the start: the container is ended, and stays to be deleted.
+pub(crate) fn after(container: &Container) -> Result<()> {
     let hooks = container.record()?.hooks.as_ref().and_then(|hooks| hooks.poststart().clone());
-    let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Ok(container) };
+    let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Ok(()) };
     let state = container.hook_state("running", container.record()?.process.pid)?;
-    match hooks::run(&hooks, &state) {
-        Ok(()) => Ok(container),
-        Err(failed) => {
-            destroy::kill(&container)?;
-            destroy::destroy(global, container)?;
-            Err(failed)
-        }
+    let outcome = hooks::run(&hooks, &state);
+    if outcome.is_err() {
+        destroy::kill(container)?;
     }
+    outcome
 }
