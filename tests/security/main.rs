@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown only when a test fails, or says what it skipped")]
 
+mod bundles;
 mod credentials;
 mod descriptors;
 mod exposure;

@@ -14,7 +14,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// Names that set-up, look-ups, copies or masks go through. Those with a dot or in /etc are files.
-const PLACES: [&str; 24] = [
+pub(crate) const PLACES: [&str; 24] = [
     "dev",
     "proc",
     "sys",
@@ -42,7 +42,7 @@ const PLACES: [&str; 24] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Absolute,
     Upwards,
     MagicRoot,
@@ -56,7 +56,7 @@ enum Kind {
     File,
 }
 
-const KINDS: [Kind; 11] = [
+pub(crate) const KINDS: [Kind; 11] = [
     Kind::Absolute,
     Kind::Upwards,
     Kind::MagicRoot,
@@ -71,7 +71,7 @@ const KINDS: [Kind; 11] = [
 ];
 
 /// A tree with busybox in which `place` is of this kind.
-fn plant(tree: &Path, place: &str, kind: Kind, canary: &Canary) {
+pub(crate) fn plant(tree: &Path, place: &str, kind: Kind, canary: &Canary) {
     for directory in ["bin", "etc", "tmp", "hops"] {
         fs::create_dir_all(tree.join(directory)).unwrap();
     }
@@ -125,7 +125,7 @@ fn plant(tree: &Path, place: &str, kind: Kind, canary: &Canary) {
 
 /// It ended by itself, and if it failed, it said one line.
 #[track_caller]
-fn assert_orderly(output: &Output) {
+pub(crate) fn assert_orderly(output: &Output) {
     assert!(output.code >= 0, "hung or crashed: {output:#?}");
     assert!(!output.stderr.contains("panicked"), "{output:#?}");
     assert!(!output.stdout.contains(crate::witness::SECRET), "{output:#?}");

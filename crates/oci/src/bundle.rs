@@ -2,11 +2,13 @@
 //!
 //! The process changes into it, because relative paths of the specification (the root, sources of binds) start there.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use failure::{Context as _, Error, Result};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::directory::read_whole;
 
@@ -32,8 +34,7 @@ impl Bundle {
             Some(path) if path.is_absolute() => path.to_owned(),
             _ => std::env::current_dir().context("cannot tell the path of the bundle")?,
         };
-        let file = rustix::fs::open("config.json", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .with_context(|| format!("cannot open `{}/config.json`", path.display()))?;
+        let file = open_specification().with_context(|| format!("cannot open `{}/config.json`", path.display()))?;
         let text = read_whole(file, "config.json")?;
         let spec = parse(&text)?;
         Ok(Self { path, spec, text })
@@ -43,6 +44,16 @@ impl Bundle {
     pub(crate) fn root(&self) -> Result<PathBuf> {
         let root = self.spec.root().as_ref().ok_or_else(|| Error::invalid("config.json has no `root`"))?;
         Ok(self.path.join(root.path()))
+    }
+}
+
+/// A FIFO would keep the runtime waiting for ever, and a device might do anything when it is opened and read.
+fn open_specification() -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open("config.json", flags, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        _ => Err(Errno::INVAL),
     }
 }
 

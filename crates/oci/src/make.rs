@@ -304,7 +304,9 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let failed = || format!("cannot write the pid file `{}`", path.display());
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("pid");
     let beside = path.with_file_name(format!(".{name}"));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    // The directory may be everybody's: what lies there is not written to, be it a leftover or a link.
+    let _ = rustix::fs::unlink(&beside);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&beside, flags, Mode::from_raw_mode(0o644)).with_context(failed)?;
     std::fs::File::from(file).write_all(pid.to_string().as_bytes()).with_context(failed)?;
     rustix::fs::renameat(CWD, &beside, CWD, path).with_context(failed)

@@ -194,6 +194,9 @@ fn set_schemata(container: &Container, lines: &[&str]) -> Result<()> {
     let spec = crate::bundle::parse(&text)?;
     let rdt = spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref());
     let group = rdt.and_then(|rdt| rdt.clos_id().clone()).unwrap_or_else(|| container.id().to_string());
+    if group.contains('/') || matches!(&*group, "" | "." | "..") {
+        return Err(Error::invalid(format!("`{group}` is not the name of a group of intelRdt")));
+    }
     let path = format!("/sys/fs/resctrl/{group}/schemata");
     std::fs::write(&path, lines.join("\n") + "\n").with_context(|| format!("cannot write `{path}`"))
 }
