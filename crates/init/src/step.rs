@@ -210,6 +210,15 @@ pub enum Step<'a> {
     },
     /// Sets the processors to run on, one bit each.
     SetProcessors(&'a [u64]),
+    /// Gives a label to the next exec, through one of this process's own files in the proc file system.
+    SetLabel {
+        /// The host's `/proc`.
+        proc: BorrowedFd<'a>,
+        /// `self/attr/...`.
+        file: &'a CStr,
+        /// The label, as the security module wants it.
+        value: &'a CStr,
+    },
     /// Becomes the final user.
     SetCredentials(Credentials<'a>),
     /// Programs cannot gain privileges from now on.

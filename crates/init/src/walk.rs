@@ -138,6 +138,7 @@ impl Child<'_> {
             Step::SetPersonality(personality) => sys::schedule::set_personality(personality),
             Step::SetMemoryPolicy { mode, nodes } => sys::schedule::set_memory_policy(mode, nodes),
             Step::SetProcessors(processors) => sys::schedule::set_affinity(processors),
+            Step::SetLabel { proc, file, value } => set_label(proc, file, value),
             Step::SetCredentials(ref credentials) => credentials::assume(credentials),
             Step::ForbidNewPrivileges => rustix::thread::set_no_new_privs(true),
             Step::ReportSettled => channel::send(self.channel(), Message::Settled, None),
@@ -293,6 +294,12 @@ fn raise_loopback() -> Result<()> {
     let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
     sys::network::bring_up(socket.as_fd(), c"lo")
+}
+
+/// Through the host's proc file system, by descriptor: whatever the container has at `/proc` is not asked.
+fn set_label(proc: BorrowedFd<'_>, file: &CStr, value: &CStr) -> Result<()> {
+    let file = time::open_own(proc, file, OFlags::WRONLY)?;
+    rustix::io::write(file, value.to_bytes()).map(drop)
 }
 
 /// Through the container's own proc file system, by descriptor, before anything else can be mounted over it.

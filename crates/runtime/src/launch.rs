@@ -32,7 +32,7 @@ use crate::hooks::{self, State};
 use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, TIME, USER, borrow};
 use crate::seccomp::{Connection, Listener};
 use crate::visit::{self, Visit};
-use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, idmap, report, stdio};
+use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, idmap, interfaces, report, stdio};
 
 /// A container that waits just before its program. Dropped, it is killed and its cgroup removed.
 #[derive(Debug)]
@@ -340,6 +340,9 @@ fn provide(
         }
         user_namespace = Some(open_user_namespace(pid, &child.pidfd)?);
     }
+    if !plan.interfaces.is_empty() {
+        interfaces::give_to(&plan.interfaces, network_of(pid)?.as_fd())?;
+    }
     let maker = deliver::Maker {
         maps: plan.namespaces.mapping.as_ref(),
         user_namespace,
@@ -460,6 +463,13 @@ pub(crate) fn write_process_file(pid: i32, name: &str, text: &str) -> Result<()>
         .and_then(|file| rustix::io::write(file, text.as_bytes()))
         .with_context(|| format!("cannot write the {name} of the new process"))
         .map(drop)
+}
+
+/// There from the start: made by the clone, or joined.
+fn network_of(pid: i32) -> Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/ns/net"), flags, rustix::fs::Mode::empty())
+        .context("cannot open the network namespace of the new process")
 }
 
 pub(crate) fn open_user_namespace(pid: i32, pidfd: &OwnedFd) -> Result<OwnedFd> {

@@ -14,6 +14,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod hooks;
 pub mod seccomp;
+pub mod specification;
 pub mod users;
 
 mod container_id;
@@ -24,6 +25,7 @@ mod features;
 mod file_system;
 mod identity;
 mod idmap;
+mod interfaces;
 mod launch;
 mod nested;
 mod plan;

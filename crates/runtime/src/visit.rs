@@ -23,7 +23,7 @@ impl<'a> Visit<'a> {
     pub(crate) fn enter(joins: impl Iterator<Item = &'a Joined>) -> Result<Self> {
         let mut visit = Self { homes: Vec::new() };
         for join in joins {
-            let home = rustix::fs::open(format!("/proc/self/ns/{}", join.name()), FLAGS, Mode::empty())
+            let home = rustix::fs::open(format!("/proc/thread-self/ns/{}", join.name()), FLAGS, Mode::empty())
                 .with_context(|| format!("cannot open this process's {} namespace", join.name()))?;
             let entered = rustix::thread::move_into_link_name_space(join.file.as_fd(), join.link_type())
                 .with_context(|| format!("cannot join the {} namespace `{}`", join.name(), join.path.display()));

@@ -66,6 +66,7 @@ pub(crate) enum Action {
     SetPersonality { name: &'static str, personality: u32 },
     SetMemoryPolicy { name: String, mode: u32, nodes: Vec<u64> },
     SetProcessors(Vec<u64>),
+    SetLabel { proc: OwnedFd, file: CString, value: CString },
     SetCredentials,
     ForbidNewPrivileges,
     ReportSettled,
@@ -318,6 +319,7 @@ fn borrow_one<'a>(
         Action::SetPersonality { personality, .. } => Step::SetPersonality(*personality),
         Action::SetMemoryPolicy { mode, nodes, .. } => Step::SetMemoryPolicy { mode: *mode, nodes },
         Action::SetProcessors(processors) => Step::SetProcessors(processors),
+        Action::SetLabel { proc, file, value } => Step::SetLabel { proc: proc.as_fd(), file, value },
         Action::SetCredentials => Step::SetCredentials(identity.borrow()),
         Action::ForbidNewPrivileges => Step::ForbidNewPrivileges,
         Action::ReportSettled => Step::ReportSettled,
@@ -338,7 +340,10 @@ impl Action {
     /// What it needs open until it is done.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::ShareRoot(file) | Self::EnterTime { proc: file, .. } | Self::AcceptStart(file) => Some(file.as_fd()),
+            Self::ShareRoot(file)
+            | Self::EnterTime { proc: file, .. }
+            | Self::SetLabel { proc: file, .. }
+            | Self::AcceptStart(file) => Some(file.as_fd()),
             _ => None,
         }
     }

@@ -27,6 +27,10 @@ impl fmt::Display for Plan {
                 &format_args!("map user ids {} and group ids {}", one_line(&mapping.users), one_line(&mapping.groups)),
             )?;
         }
+        for interface in &self.interfaces {
+            let (name, inside) = (&interface.name, &interface.inside);
+            line(formatter, &format_args!("move the network device `{name}` into the container as `{inside}`"))?;
+        }
         if let Some(score) = self.oom_score_adjust {
             line(formatter, &format_args!("set the out-of-memory score adjustment to {score}"))?;
         }
@@ -131,6 +135,9 @@ impl fmt::Display for Action {
             Self::SetPersonality { name, .. } => write!(formatter, "take the personality {name}"),
             Self::SetMemoryPolicy { name, .. } => write!(formatter, "set the memory policy {name}"),
             Self::SetProcessors(_) => write!(formatter, "choose the processors to run on"),
+            Self::SetLabel { value, .. } => {
+                write!(formatter, "label the program `{}`", value.to_string_lossy())
+            }
             Self::SetCredentials => write!(formatter, "become the user of the process"),
             Self::ForbidNewPrivileges => write!(formatter, "forbid new privileges"),
             Self::ReportSettled => write!(formatter, "let the parent schedule it"),

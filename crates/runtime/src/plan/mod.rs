@@ -20,6 +20,7 @@ mod file_systems;
 mod filter;
 mod hooks;
 mod id_maps;
+mod labels;
 mod limits;
 mod mount_maps;
 mod mounts;
@@ -49,6 +50,7 @@ pub(crate) use devices::{Devices, LINKS, Node};
 use filter::Filter;
 pub(crate) use hooks::Planned;
 pub(crate) use id_maps::IdMaps;
+use labels::Modules;
 pub(crate) use limits::Raised;
 pub(crate) use mount_maps::{MapLines, MountMap};
 pub(crate) use namespaces::all_names as namespace_names;
@@ -59,6 +61,7 @@ pub(crate) use process::{Identity, Program};
 pub(crate) use scheduling::Scheduling;
 use scheduling::{EVERY_PROCESSOR, Processors};
 
+use crate::interfaces::{self, Interface};
 use crate::seccomp::{Instruction, Listener};
 use crate::{ContainerId, Exec, cgroup};
 
@@ -123,6 +126,7 @@ pub struct Plan {
     pub(crate) raised: Vec<Raised>,
     pub(crate) oom_score_adjust: Option<i32>,
     pub(crate) scheduling: Scheduling,
+    pub(crate) interfaces: Vec<Interface>,
     /// For the uts namespace that the container joins.
     pub(crate) visited_names: Option<Names>,
     pub(crate) preserved: u32,
@@ -154,6 +158,8 @@ impl Plan {
         let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
         let scheduling = Scheduling::read(process)?;
         let origin = origin::read(linux)?;
+        let labels = labels::of_process(process, Modules::of_machine)?;
+        let interfaces = interfaces::read(linux, namespaces.is_private(namespaces::NETWORK))?;
         let terminal = process.terminal().unwrap_or(false);
         let sharing = root::Propagation::read(linux)?;
         let around = mounts::Around { linux, namespaces: &namespaces, bundle: request.bundle, terminal };
@@ -161,6 +167,7 @@ impl Plan {
         if terminal && mounts.devpts.is_none() && !mounts.other_devpts {
             return Err(Error::invalid("a terminal needs a devpts on `/dev/pts`; add it to the mounts"));
         }
+        labels::check_mounts(linux, Modules::of_machine)?;
         let mut hooks = Planned::read(request)?;
         let listener = filter.as_ref().and_then(|filter| filter.listener.clone());
         let state = hooks.state.take().or_else(|| listener.is_some().then(|| hooks::state(request)));
@@ -177,6 +184,7 @@ impl Plan {
         let read_only = request.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
         directory(&mut actions, process, read_only, sharing.at_last())?;
         actions.extend(origin);
+        actions.extend(labels);
         if !scheduling.is_empty() {
             actions.push(Action::ReportSettled);
         }
@@ -198,6 +206,7 @@ impl Plan {
             raised,
             oom_score_adjust,
             scheduling,
+            interfaces,
             visited_names: visited.then_some(names),
             preserved: request.preserved,
             hooks: hooks.host,
@@ -274,6 +283,7 @@ impl ExecPlan {
         streams(&mut actions, terminal, None, identity.uid);
         actions.push(Action::ChangeDirectory(paths::plain(process.cwd())?));
         actions.extend(origin::read(exec.linux)?);
+        actions.extend(labels::of_process(process, Modules::of_machine)?);
         if waits {
             actions.push(Action::ReportSettled);
             actions.push(Action::AwaitStart);
@@ -387,7 +397,7 @@ fn before_root(
     }
     // Still with the host's ids: the container's root may not search the directories above.
     actions.extend(root_point.map(Action::OpenRootPoint));
-    if namespaces.in_child & namespaces::NETWORK != 0 {
+    if namespaces.is_new(namespaces::NETWORK) {
         actions.push(Action::RaiseLoopback);
     }
     if namespaces.is_new(namespaces::UTS) {
@@ -407,11 +417,13 @@ fn before_root(
 /// container has at `/proc` (CVE-2019-16884).
 fn open_proc() -> Result<OwnedFd> {
     const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    const PROC_ROOT: u64 = 1;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).context("cannot open `/proc`")?;
     let found = rustix::fs::fstatfs(&proc).context("cannot look at `/proc`")?;
-    match found.f_type as u64 {
-        PROC_SUPER_MAGIC => Ok(proc),
+    let root = rustix::fs::fstat(&proc).context("cannot look at `/proc`")?.st_ino;
+    match (found.f_type as u64, root) {
+        (PROC_SUPER_MAGIC, PROC_ROOT) => Ok(proc),
         _ => Err(Error::unsupported("`/proc` of this machine is no proc file system; mount it")),
     }
 }

@@ -76,6 +76,9 @@ impl Namespaces {
     pub(crate) fn read(linux: &Linux, user: &User) -> Result<Self> {
         let mut found = Self::default();
         let mut seen = 0;
+        // Interfaces can move in only once the namespace is there.
+        let early = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+        let at_clone = if early { USER | MOUNT | PID | NETWORK } else { USER | MOUNT | PID };
         for namespace in linux.namespaces().iter().flatten() {
             let kind = kind_of(namespace.typ());
             if seen & kind != 0 {
@@ -85,7 +88,7 @@ impl Namespaces {
             match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
                 Some(path) if kind & (USER | MOUNT) != 0 => found.for_good.push(Joined::open(kind, path.clone())?),
                 Some(path) => found.joins.push(Joined::open(kind, path.clone())?),
-                None if kind & (USER | MOUNT | PID) != 0 => found.at_clone |= kind,
+                None if kind & at_clone != 0 => found.at_clone |= kind,
                 None => found.in_child |= kind,
             }
         }

@@ -11,20 +11,12 @@ pub(crate) fn specification(spec: &Spec) -> Result<()> {
 
 /// Refuses what is not supported of its Linux part.
 pub(crate) fn linux(linux: &Linux) -> Result<()> {
-    refuse(&[
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-    ])
+    refuse(&[("linux.intelRdt", linux.intel_rdt().is_some())])
 }
 
 /// Refuses what is not supported of a process.
 pub(crate) fn process(process: &Process) -> Result<()> {
-    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    refuse(&[
-        ("process.apparmorProfile", filled(process.apparmor_profile())),
-        ("process.selinuxLabel", filled(process.selinux_label())),
-        ("process.commandLine", process.command_line().is_some()),
-    ])
+    refuse(&[("process.commandLine", process.command_line().is_some())])
 }
 
 fn refuse(parts: &[(&str, bool)]) -> Result<()> {
