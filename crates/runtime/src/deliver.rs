@@ -98,7 +98,7 @@ impl Maker<'_> {
             Delivery::Foreign(_) => foreign.next().ok_or_else(|| Error::internal("a file system was not made")),
             Delivery::Cgroup(attributes) => {
                 let views = self.cgroup_views(*attributes)?;
-                views.into_iter().next().ok_or_else(|| Error::internal("the container has no cgroup to show"))
+                views.into_iter().next().map_or_else(|| hosts_cgroups(*attributes), Ok)
             }
         }
     }
@@ -214,6 +214,16 @@ impl Maker<'_> {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// Of a container without a group of its own, in a user namespace: all that this process sees, and never to be written
+/// (CVE-2023-25809).
+fn hosts_cgroups(attributes: Attributes) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let copy = rustix::mount::open_tree(CWD, "/sys/fs/cgroup", flags).context("cannot mount the control groups")?;
+    let closed = Attributes { set: attributes.set | sys::mount::READ_ONLY, clear: 0, propagation: PRIVATE };
+    sys::mount::set_attributes_recursive(copy.as_fd(), closed).context("cannot protect the control groups")?;
+    Ok(copy)
 }
 
 fn cannot_map(what: &str, way_out: Option<&str>, errno: Errno) -> Error {

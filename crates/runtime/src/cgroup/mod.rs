@@ -37,6 +37,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::nested;
 use path::Rules;
 use tree::Existing;
 
@@ -122,6 +123,14 @@ impl Group {
     }
 }
 
+/// Whether nothing is asked for that a group is needed for. A user namespace makes no device nodes, which is what rules on them
+/// are about.
+fn unlimited(resources: &LinuxResources) -> bool {
+    let mut resources = resources.clone();
+    resources.set_devices(None);
+    resources == LinuxResources::default()
+}
+
 impl Cgroup {
     /// Makes the group with its limits; undone wholly if one is refused. By the engine's rules `extra` names controllers to
     /// have beyond memory, cpu, cpuacct, pids, freezer and those that the limits need; by the specification's all are had.
@@ -135,7 +144,12 @@ impl Cgroup {
             Rules::Engine => (controller::wanted(resources, extra), Existing::Replace),
             Rules::Runtime => (Controller::ALL.to_vec(), Existing::Use),
         };
-        let (group, warnings) = Group::create(path, resources, &wanted, existing)?;
+        let (group, warnings) = match Group::create(path, resources, &wanted, existing) {
+            Err(refused) if nested::is_nested() && unlimited(resources) => {
+                (Group::V1(v1::Group::nowhere(path)), vec![format!("the container has no control group: {refused}")])
+            }
+            made => made?,
+        };
         let cgroup = Self { group, warnings };
         if existing == Existing::Use && cgroup.is_frozen().unwrap_or(false) {
             return Err(Error::conflict(format!("the control group `{}` is frozen; thaw it first", path.as_str())));
@@ -149,10 +163,21 @@ impl Cgroup {
     /// It exists nowhere.
     pub fn open(path: &Path) -> Result<Self> {
         let group = match host::version()? {
-            host::Version::V1 => Group::V1(v1::open(path)?),
-            host::Version::V2 => Group::V2(v2::open(path)?),
+            host::Version::V1 => v1::open(path).map(Group::V1),
+            host::Version::V2 => v2::open(path).map(Group::V2),
+        };
+        let group = match group {
+            Err(missing) if nested::is_nested() && missing.kind() == Kind::NotFound => {
+                Group::V1(v1::Group::nowhere(path))
+            }
+            group => group?,
         };
         Ok(Self { group, warnings: Vec::new() })
+    }
+
+    /// Whether the root of a user namespace made the container without a group, because nobody gave it one to make groups in.
+    fn is_nowhere(&self) -> bool {
+        matches!(&self.group, Group::V1(group) if group.any_directory().is_none())
     }
 
     /// What to hand to a new process so that it joins.
@@ -295,6 +320,9 @@ impl Cgroup {
     /// # Errors
     /// The group is gone.
     pub fn processes(&self) -> Result<Vec<i32>> {
+        if self.is_nowhere() {
+            return Ok(Vec::new());
+        }
         tree::processes(self.directory()?).context("list the processes of the control group")
     }
 

@@ -143,6 +143,11 @@ fn check_cpuset(resources: &LinuxResources, above: impl Fn(&str) -> Option<Strin
 }
 
 impl Group {
+    /// One that is in no hierarchy, and holds and limits nobody.
+    pub(super) fn nowhere(path: &Path) -> Self {
+        Self { places: Vec::new(), rules: path.rules }
+    }
+
     pub(super) fn rules(&self) -> Rules {
         self.rules
     }
