@@ -22,7 +22,7 @@ BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc podman
 export LIBSECCOMP_LIB_PATH := /usr/lib/$(shell uname -m)-linux-gnu
 export SKEP_BIN := $(abspath target/skep)
 
-.PHONY: build demo test test-vm bench check clean
+.PHONY: build demo test test-vm test-v2 bench check clean
 
 build:
 	@xtask/install-packages $(BUILD_NEEDS)
@@ -45,6 +45,11 @@ test:
 test-vm: build
 	@mkdir -p target/vm && cp target/skep tests/vm/smoke.sh target/vm/
 	tests/vm/lane.sh target/vm bash smoke.sh
+
+# What touches the kernel, tested in that VM with systemd as process 1: tests/vm/test-v2.sh has which tests, and how one of them
+# is run alone.
+test-v2: build
+	tests/vm/test-v2.sh
 
 bench:
 	@xtask/install-packages $(BENCH_NEEDS)

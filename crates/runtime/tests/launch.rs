@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use failure::Kind;
-use harness::{BASE, Container, finish, is_gone, piped, wait};
+use harness::{BASE, Container, finish, is_gone, piped, unified, wait};
 use runtime::{Exec, Running, Stdio, exec, launch};
 use serde_json::json;
 
@@ -94,6 +94,14 @@ fn masked_paths_are_empty_and_protected_ones_read_only() {
 
 #[test]
 fn cgroups_show_its_own_group_read_only() {
+    if unified() {
+        let text = output(
+            "cat /proc/self/cgroup; cat /sys/fs/cgroup/cgroup.procs | head -1; ls /sys/fs/cgroup | grep -c '^pids.max$'; \
+             (mkdir /sys/fs/cgroup/x) 2>&1 | grep -c Read-only",
+        );
+        assert_eq!(text, "0::/\n1\n1\n1\n");
+        return;
+    }
     let text = output(
         "ls /sys/fs/cgroup | grep -c -E '^(memory|pids|cpu)$'; cat /proc/self/cgroup | grep memory; \
          cat /sys/fs/cgroup/memory/tasks | head -1; (mkdir /sys/fs/cgroup/memory/x) 2>&1 | grep -c Read-only; \
@@ -403,11 +411,12 @@ fn exec_joins_everything() {
         let (running, _output) = container.start().unwrap();
         let own = fs::read_link("/proc/self/ns/mnt").unwrap();
         let script = "for n in mnt pid net ipc uts cgroup user; do test $(readlink /proc/self/ns/$n) = $(readlink /proc/1/ns/$n) || echo $n; done; \
-            id; hostname; grep -E 'Cap(Inh|Eff)' /proc/self/status; ls /proc/self/fd | wc -l; grep memory /proc/self/cgroup; readlink /proc/self/cwd";
+            id; hostname; grep -E 'Cap(Inh|Eff)' /proc/self/status; ls /proc/self/fd | wc -l; grep -o memory:/.* /proc/self/cgroup || cat /proc/self/cgroup; readlink /proc/self/cwd";
         let ended = execute(&container, &running, script, |_| {}).unwrap();
         assert_eq!(
             ended.output.replace('\t', ""),
-            "uid=0 gid=0 groups=10,11\ncell\nCapInh:0000000000000000\nCapEff:00000000a80425fb\n4\n4:memory:/\n/\n"
+            "uid=0 gid=0 groups=10,11\ncell\nCapInh:0000000000000000\nCapEff:00000000a80425fb\n4\n".to_owned()
+                + if unified() { "0::/\n/\n" } else { "memory:/\n/\n" }
         );
         assert_eq!(fs::read_link("/proc/self/ns/mnt").unwrap(), own);
         let ended =

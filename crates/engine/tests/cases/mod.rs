@@ -135,7 +135,12 @@ fn life(place: &Place) {
     engine::unpause(home, &id).unwrap();
     engine::rename(home, &id, "queen").unwrap();
     assert!(engine::find(home, "worker").is_err());
-    assert!(engine::top(home, &id, &[]).unwrap().rows.len() >= 2);
+    // The shell has yet to start its child.
+    let since = Instant::now();
+    while engine::top(home, &id, &[]).unwrap().rows.len() < 2 {
+        assert!(since.elapsed().as_secs() < 30, "the program has no child");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(engine::statistics(home, &id).unwrap().pids >= 2);
     let inspected = engine::inspect(home, &id, false).unwrap();
     assert_eq!(inspected["Name"], "/queen");

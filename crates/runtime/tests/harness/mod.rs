@@ -148,7 +148,13 @@ pub fn wait(running: &Running) -> i32 {
 
 /// Whether the host has no group of this path any more.
 pub fn is_gone(path: &cgroup::Path) -> bool {
-    !Path::new("/sys/fs/cgroup/memory").join(&path.as_str()[1..]).exists()
+    let top = if unified() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" };
+    !Path::new(top).join(&path.as_str()[1..]).exists()
+}
+
+/// Whether cgroup v2 is all that there is.
+pub fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 fn specification(script: &str) -> Value {
