@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use failure::{Context as _, Error, Result};
+use failure::{Context as _, Error, Kind, Result};
 use jiff::Timestamp;
 use monitor::client::{Attachment, Waited};
 use monitor::state::{Observed, State, Status};
@@ -77,7 +77,7 @@ pub fn stop(home: &Home, id: &ContainerId, options: &StopOptions) -> Result<()> 
         kill_all(&config, &state, &identity)?;
         if !end.wait(Some(KILLED))? {
             return Err(Error::new(
-                failure::Kind::Busy,
+                Kind::Busy,
                 format!("container `{}` did not end when killed; the kernel still holds a process of it", config.name),
             ));
         }
@@ -229,11 +229,11 @@ pub(crate) fn remove_locked(home: &Home, config: &ContainerConfig, with_volumes:
     if let Some(range) = config.range {
         ids::release(home, &config.id, range)?;
     }
-    store::writable::discard(home.store()?, &home.container(&config.id))?;
+    // Only the container knows them: they go before it.
     if with_volumes {
         volumes::remove_anonymous(home, config);
     }
-    Ok(())
+    store::writable::discard(home.store()?, &home.container(&config.id))
 }
 
 /// Waits, and says the exit code.
@@ -293,7 +293,7 @@ fn exit_code(home: &Home, id: &ContainerId) -> Result<i32> {
                 poll(&process, None)?;
             }
             Err(Error::new(
-                failure::Kind::Unavailable,
+                Kind::Unavailable,
                 format!("the exit code of container `{}` is not known: its monitor was killed", id.short()),
             ))
         }
@@ -316,6 +316,8 @@ impl End {
             Ok(signal) => Ok(Self { signal: Some(signal), monitored: true }),
             // It ended just now.
             Err(_) if !identity.is_alive() => Ok(Self { signal: None, monitored: true }),
+            // So did its monitor; or it does not answer, which is no reason to leave the container to itself.
+            Err(error) if error.kind() == Kind::NotFound => Ok(Self { signal: identity.open().ok(), monitored: false }),
             Err(error) => Err(error),
         }
     }
@@ -330,7 +332,8 @@ impl End {
 
     /// Does the work of a monitor that is gone: there is nobody else to write down the end.
     fn record(self, home: &Home, id: &ContainerId) -> Result<()> {
-        if self.monitored {
+        // A monitor that is there although it did not answer does its own work.
+        if self.monitored || matches!(state::observe(home, id)?.1, Observed::Recorded(_)) {
             return Ok(());
         }
         recover::clear_run(home, id)?;
