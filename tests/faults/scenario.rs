@@ -267,6 +267,8 @@ fn image_is_whole(scene: &Scene, image: &str, again: &[&str]) -> Check {
     }
     if listed.lines().any(|name| name == image) {
         scene.check(&["run", "--rm", image, "true"])?;
+        // Or the next would leave it without a name.
+        scene.check(&["rmi", image])?;
     }
     scene.check(again)?;
     scene.check(&["run", "--rm", image, "true"])?;

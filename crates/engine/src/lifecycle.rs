@@ -231,7 +231,7 @@ pub(crate) fn remove_locked(home: &Home, config: &ContainerConfig, with_volumes:
     }
     // Only the container knows them: they go before it.
     if with_volumes {
-        volumes::remove_anonymous(home, config);
+        volumes::remove_anonymous(home, config)?;
     }
     store::writable::discard(home.store()?, &home.container(&config.id))
 }

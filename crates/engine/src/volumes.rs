@@ -79,12 +79,14 @@ pub(crate) fn prepare(home: &Home, config: &mut ContainerConfig, overlay: &Overl
 }
 
 /// Removes the anonymous volumes of a container. Others that mount one keep it.
-pub(crate) fn remove_anonymous(home: &Home, config: &ContainerConfig) {
+pub(crate) fn remove_anonymous(home: &Home, config: &ContainerConfig) -> Result<()> {
     for entry in &config.mounts {
         if let (MountSource::Anonymous, Some(name)) = (&entry.mount.source, &entry.volume) {
-            remove(home, name);
+            validate(name)?;
+            store::writable::discard(home.store()?, &home.volumes().join(name))?;
         }
     }
+    Ok(())
 }
 
 /// Removes a volume with all it holds.

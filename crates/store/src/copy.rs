@@ -164,10 +164,11 @@ fn pipe(
 ) -> Result<()> {
     let (mut reader, writer) = std::io::pipe().context("make a pipe")?;
     std::thread::scope(|scope| {
-        let written = scope.spawn(move || {
+        let work = move || {
             let mut writer = std::io::BufWriter::with_capacity(64 << 10, writer);
             write(&mut writer).and_then(|()| writer.flush().context("write the archive"))
-        });
+        };
+        let written = std::thread::Builder::new().spawn_scoped(scope, work).context("start the thread that reads")?;
         let outcome = read(&mut BufReader::with_capacity(64 << 10, &mut reader));
         drop(reader);
         let written = written.join().unwrap_or_else(|_| Err(Error::internal("the reading half of the copy failed")));

@@ -87,7 +87,9 @@ impl Stack {
     /// The older way, in a thread of its own: its mount namespace goes with it, the mount stays.
     fn mount_attached(&self, mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
         std::thread::scope(|scope| {
-            let helper = scope.spawn(|| self.mount_in_own_namespace(mapping));
+            let helper = std::thread::Builder::new()
+                .spawn_scoped(scope, || self.mount_in_own_namespace(mapping))
+                .context("start a helper thread for mounting")?;
             helper.join().unwrap_or_else(|_| Err(Error::internal("the helper thread for mounting failed")))
         })
     }
