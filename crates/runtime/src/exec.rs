@@ -16,7 +16,7 @@ use sys::process::Clone;
 
 use crate::cgroup::{Cgroup, Joiners};
 use crate::hooks::State;
-use crate::launch::{end, pair, write_process_file};
+use crate::launch::{end, pair, say_start, write_process_file};
 use crate::plan::{Action, ExecPlan, Outside, Pointers, borrow};
 use crate::seccomp::{Connection, Instruction};
 use crate::{ProcessIdentity, Running, Stdio, cgroup, report, stdio};
@@ -199,7 +199,5 @@ fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32, told: Option<Told<'_>>) -
     if let Some(told) = told {
         told.connection.tell(pid, told.container)?;
     }
-    // A process that is gone has said why.
-    let _ = channel::send(channel, Message::Start, None);
-    Ok(())
+    say_start(channel)
 }

@@ -154,14 +154,22 @@ impl Launched {
     /// [`failure::Kind::CommandNotExecutable`]). Nothing of the container is left then.
     pub fn start(self) -> Result<Running> {
         let Self { child, identity, channel, plan } = self;
-        // A child that is gone has said why.
-        let _ = channel::send(&channel, Message::Start, None);
+        say_start(&channel)?;
         let terminal =
             await_program(&channel, |step, errno| report::failed(&plan.actions, &plan.program, step, errno))?;
         if plan.terminal && terminal.is_none() {
             return Err(report::vanished());
         }
         Ok(Running { identity, pidfd: child.keep()?, terminal })
+    }
+}
+
+/// Lets the child go on. One that is gone has said why, which is still to be heard; one that cannot be told would wait
+/// for ever.
+pub(crate) fn say_start(channel: &OwnedFd) -> Result<()> {
+    match channel::send(channel, Message::Start, None) {
+        Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(errno).context("cannot tell the new process to start"),
     }
 }
 
