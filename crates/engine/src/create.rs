@@ -152,7 +152,7 @@ impl<'a> Making<'a> {
         let home = self.home;
         if !self.config.mounts.is_empty() {
             let overlay = overlay(home, &self.config, &self.directory)?;
-            volumes::prepare(home, &mut self.config, &overlay, &mut self.volumes)?;
+            volumes::prepare(home, &mut self.config, &self.directory, &overlay, &mut self.volumes)?;
         }
         etc_files::write(&self.directory, &self.config, &mut self.warnings)?;
         if self.config.namespaces.user == UserNamespaceMode::Private {

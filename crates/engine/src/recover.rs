@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! create   1 mkdir containers/.tmp-<id>/layer, flock it    left: a .tmp- directory that nobody has locked   -> sweep
-//!          2 write config, state, hosts, ...
+//!          2 write config, state, hosts, ...; anonymous       with the names of volumes that go with it
+//!            volumes, whose names are written first
 //!          3 claim ids/<n>, names/<name>                   left: also claims of a container that is not     -> sweep,
 //!          4 rename .tmp-<id> -> <id>                      there: stale                          or the name's next taker
 //! start    5 mkdir <run>/<id>                              left: <run>/<id> that no monitor holds: the     -> start, rm,
@@ -38,7 +39,7 @@ use runtime::{ContainerId, cgroup};
 use crate::config::ContainerConfig;
 use crate::lifecycle::RemoveOptions;
 use crate::state::Lock;
-use crate::{Home, list, names, remove, state};
+use crate::{Home, list, names, remove, state, volumes};
 
 /// What the directory of a container in the making begins with.
 pub(crate) const UNFINISHED: &str = ".tmp-";
@@ -132,7 +133,10 @@ fn sweep_unfinished(home: &Home) {
         }
         match Lock::attempt(&directory.join("layer")) {
             Ok(None) => continue,
-            Ok(Some(_)) | Err(_) => discard(home, &directory),
+            Ok(Some(_)) | Err(_) => {
+                volumes::remove_of_unfinished(home, &directory);
+                discard(home, &directory);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use store::overlay::Overlay;
 
 use crate::config::ContainerConfig;
 use crate::request::MountSource;
-use crate::{Home, recover};
+use crate::{Home, files, recover};
 
 /// The directory that is mounted.
 pub(crate) fn data(home: &Home, name: &str) -> PathBuf {
@@ -47,24 +47,49 @@ impl Made {
     }
 }
 
+/// In the directory of a container: its anonymous volumes' names, a line each. Nobody else could find them, should the
+/// creation be cut off.
+const ANONYMOUS: &str = "volumes";
+
+/// Removes the anonymous volumes of a container whose creation was cut off.
+pub(crate) fn remove_of_unfinished(home: &Home, directory: &Path) {
+    let names = fs::read_to_string(directory.join(ANONYMOUS)).unwrap_or_default();
+    names.lines().for_each(|name| remove(home, name));
+}
+
+/// Gives names to the anonymous volumes, and writes them down before there is one.
+fn name_anonymous(config: &mut ContainerConfig, directory: &Path) -> Result<()> {
+    let mut names = String::new();
+    for entry in config.mounts.iter_mut().filter(|entry| matches!(entry.mount.source, MountSource::Anonymous)) {
+        let name = entry.volume.insert(ContainerId::random().to_string());
+        names.extend([name.as_str(), "\n"]);
+    }
+    if names.is_empty() { Ok(()) } else { files::write_new(&directory.join(ANONYMOUS), names.as_bytes()) }
+}
+
 /// Makes what the mounts of a new container need: volumes with their first content, missing directories of `-v`.
-pub(crate) fn prepare(home: &Home, config: &mut ContainerConfig, overlay: &Overlay, made: &mut Made) -> Result<()> {
+/// `unfinished`: the container's own directory.
+pub(crate) fn prepare(
+    home: &Home,
+    config: &mut ContainerConfig,
+    unfinished: &Path,
+    overlay: &Overlay,
+    made: &mut Made,
+) -> Result<()> {
+    name_anonymous(config, unfinished)?;
     let mut view: Option<OwnedFd> = None;
     for entry in &mut config.mounts {
         match &entry.mount.source {
             MountSource::Bind { path, create } => prepare_bind(path, *create, &mut made.directories)?,
-            MountSource::Tmpfs { .. } => {}
+            MountSource::Tmpfs { .. } | MountSource::Anonymous => {}
             MountSource::Volume(name) => {
                 validate(name)?;
                 entry.volume = Some(name.clone());
             }
-            MountSource::Anonymous => entry.volume = Some(ContainerId::random().to_string()),
         }
         let Some(name) = &entry.volume else { continue };
         let directory = data(home, name);
-        if make(home, name)? {
-            made.volumes.push(name.clone());
-        } else if !is_empty(&directory) {
+        if !make(home, name, &mut made.volumes)? && !is_empty(&directory) {
             continue;
         }
         if !entry.mount.no_copy {
@@ -126,12 +151,13 @@ fn prepare_bind(path: &Path, create: bool, made: &mut Vec<PathBuf>) -> Result<()
     }
 }
 
-/// Whether the volume was made now.
-fn make(home: &Home, name: &str) -> Result<bool> {
+/// Whether the volume was made now. What was begun is in the list, whatever becomes of it.
+fn make(home: &Home, name: &str, made: &mut Vec<String>) -> Result<bool> {
     let volume = home.volumes().join(name);
     let failed = || format!("make the volume `{name}`");
     match rfs::mkdir(&volume, Mode::from_raw_mode(0o701)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+        Ok(()) => made.push(name.to_owned()),
+        Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno).with_context(failed),
     }
     let data = volume.join("_data");

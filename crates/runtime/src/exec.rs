@@ -142,7 +142,9 @@ fn follow(plan: &ExecPlan, channel: &OwnedFd, told: &mut Option<Told<'_>>) -> Re
     let listened = listen(plan, channel, &mut heard, told);
     let failed = listened.err().or(heard.failed);
     match (heard.process, failed) {
-        (Some((identity, pidfd)), None) if heard.terminal.is_some() || !plan.terminal => {
+        (Some((identity, pidfd)), None)
+            if (heard.terminal.is_some() || !plan.terminal) && !identity.ended_before_its_program(&pidfd) =>
+        {
             Ok(Running { identity, pidfd, terminal: heard.terminal })
         }
         (process, failed) => {

@@ -48,7 +48,16 @@ impl ProcessIdentity {
         // Opened first, compared second: a number that is still this process's now was so when it was opened.
         if self.is_alive() && !has_ended(&pidfd) { Ok(pidfd) } else { Err(gone()) }
     }
+
+    /// Whether a child of this process ended without having executed anything: killed from outside, or for want of
+    /// memory. It says nothing then, just as one whose program runs. To be asked before it is waited for.
+    pub(crate) fn ended_before_its_program(&self, pidfd: &OwnedFd) -> bool {
+        has_ended(pidfd) && read_stat(self.pid, parse_flags).is_ok_and(|flags| flags & FORKED_WITHOUT_EXEC != 0)
+    }
 }
+
+/// `PF_FORKNOEXEC` of the kernel's flags of a task.
+const FORKED_WITHOUT_EXEC: u64 = 0x40;
 
 /// A pidfd is readable once its process has ended.
 fn has_ended(pidfd: &OwnedFd) -> bool {
@@ -59,19 +68,31 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 
 /// Start time and state letter.
 fn read_start(pid: i32) -> Result<(u64, u8)> {
+    read_stat(pid, parse_stat)
+}
+
+fn read_stat<T>(pid: i32, parse: impl Fn(&[u8]) -> Option<T>) -> Result<T> {
     let gone = || Error::not_found(format!("process {pid} has ended"));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::open(format!("/proc/{pid}/stat"), flags, Mode::empty()).map_err(|_| gone())?;
     let mut text = [0_u8; 1024];
     let length = std::fs::File::from(file).read(&mut text).map_err(|_| gone())?;
-    parse_stat(text.get(..length).unwrap_or_default()).ok_or_else(gone)
+    parse(text.get(..length).unwrap_or_default()).ok_or_else(gone)
 }
 
 /// Fields are counted from behind the command, which may hold blanks and parentheses itself.
-fn parse_stat(text: &[u8]) -> Option<(u64, u8)> {
+fn fields(text: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     let after_command = text.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(text.get(after_command + 1..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
+    Some(std::str::from_utf8(text.get(after_command + 1..)?).ok()?.split_ascii_whitespace())
+}
+
+/// The kernel's flags, field 9.
+fn parse_flags(text: &[u8]) -> Option<u64> {
+    fields(text)?.nth(6)?.parse().ok()
+}
+
+fn parse_stat(text: &[u8]) -> Option<(u64, u8)> {
+    let mut fields = fields(text)?;
     let state = fields.next()?.bytes().next()?;
     // The state was field 3; the start time is field 22.
     Some((fields.nth(18)?.parse().ok()?, state))
@@ -86,6 +107,7 @@ mod tests {
         let stat = b"7 (a) S 1 2) R 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456 0 0\n";
         assert_eq!(parse_stat(stat), Some((123_456, b'R')));
         assert_eq!(parse_stat(b"7 (a) R 1"), None);
+        assert_eq!(parse_flags(stat), Some(4_194_304));
     }
 
     #[test]

@@ -157,7 +157,10 @@ impl Launched {
         say_start(&channel)?;
         let terminal =
             await_program(&channel, |step, errno| report::failed(&plan.actions, &plan.program, step, errno))?;
-        if plan.terminal && terminal.is_none() {
+        // The PID 1 of ours executes nothing.
+        let supervised = plan.actions.iter().any(|action| matches!(action, Action::Supervise));
+        let vanished = !supervised && identity.ended_before_its_program(&child.pidfd);
+        if vanished || (plan.terminal && terminal.is_none()) {
             return Err(report::vanished());
         }
         Ok(Running { identity, pidfd: child.keep()?, terminal })
