@@ -155,7 +155,7 @@ pub(crate) static CALLS: &[Call] = &[
     call(libc::SYS_pipe2, "pipe2", Errno::MFILE),
     call(libc::SYS_bind, "bind", Errno::NOSPC),
     call(libc::SYS_listen, "listen", Errno::ADDRINUSE),
-    call(libc::SYS_connect, "connect", Errno::CONNREFUSED),
+    call(libc::SYS_connect, "connect", Errno::AGAIN),
     call(libc::SYS_sendmsg, "sendmsg", Errno::NOBUFS),
     call(libc::SYS_sendto, "sendto", Errno::NOBUFS),
     call(libc::SYS_eventfd2, "eventfd2", Errno::MFILE),

@@ -143,7 +143,7 @@ fn follow(plan: &ExecPlan, channel: &OwnedFd, told: &mut Option<Told<'_>>) -> Re
     let failed = listened.err().or(heard.failed);
     match (heard.process, failed) {
         (Some((identity, pidfd)), None)
-            if (heard.terminal.is_some() || !plan.terminal) && !identity.ended_before_its_program(&pidfd) =>
+            if (heard.terminal.is_some() || !plan.terminal) && !identity.ended_before_its_program() =>
         {
             Ok(Running { identity, pidfd, terminal: heard.terminal })
         }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use failure::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +52,11 @@ impl ProcessIdentity {
 
     /// Whether a child of this process ended without having executed anything: killed from outside, or for want of
     /// memory. It says nothing then, just as one whose program runs. To be asked before it is waited for.
-    pub(crate) fn ended_before_its_program(&self, pidfd: &OwnedFd) -> bool {
-        has_ended(pidfd) && read_stat(self.pid, parse_flags).is_ok_and(|flags| flags & FORKED_WITHOUT_EXEC != 0)
+    pub(crate) fn ended_before_its_program(&self) -> bool {
+        // One that is ending has no memory any more, and so no program; its flags tell what it was.
+        let program = rustix::fs::readlink(format!("/proc/{}/exe", self.pid), Vec::new());
+        program == Err(Errno::NOENT)
+            && read_stat(self.pid, parse_flags).is_ok_and(|flags| flags & FORKED_WITHOUT_EXEC != 0)
     }
 }
 

@@ -159,7 +159,7 @@ impl Launched {
             await_program(&channel, |step, errno| report::failed(&plan.actions, &plan.program, step, errno))?;
         // The PID 1 of ours executes nothing.
         let supervised = plan.actions.iter().any(|action| matches!(action, Action::Supervise));
-        let vanished = !supervised && identity.ended_before_its_program(&child.pidfd);
+        let vanished = !supervised && identity.ended_before_its_program();
         if vanished || (plan.terminal && terminal.is_none()) {
             return Err(report::vanished());
         }
