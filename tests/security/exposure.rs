@@ -1,6 +1,6 @@
 //! What of the host can be seen or reached at all: sockets, the store, cgroups, and the kernel's files.
 
-use crate::harness::{Archive, IMAGE, Skep, busybox_layer};
+use crate::harness::{Archive, IMAGE, Skep, busybox_layer, machine_processes};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -113,4 +113,77 @@ fn find(directory: &Path, wanted: &dyn Fn(&fs::Metadata) -> bool) -> Vec<String>
         }
     }
     found
+}
+
+/// CVE-2025-47291: a container is in its own group of every hierarchy that is limited, whatever its ids; and sees no other.
+#[test]
+fn every_process_is_in_the_containers_own_group() {
+    let skep = Skep::with_image();
+    for options in [&["-m", "64m"][..], &["-m", "64m", "--userns", "host"], &["-m", "64m", "--privileged"]] {
+        let id = skep.sleeper(options);
+        let groups = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let first = groups(&skep.pid(&id).to_string());
+        let own = |line: &&str| line.contains(&format!("/skep/{id}"));
+        assert!(
+            first.lines().any(|line| own(&line) && (line.contains("memory") || line.starts_with("0::"))),
+            "{first}"
+        );
+        let mut executed = skep.spawn(["exec", "-i", &id, "cat"]);
+        let outside = crate::harness::retry(|| {
+            let mut found = machine_processes().into_iter().map(|pid| pid.to_string()).filter(|pid| {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+                command == b"cat\0" && group.contains(&id)
+            });
+            found.next().ok_or("the process of exec is not in the group")
+        });
+        assert_eq!(groups(&outside).lines().filter(own).count(), first.lines().filter(own).count());
+        let inside = skep.ok(["exec", &id, "cat", "/proc/self/cgroup"]);
+        assert!(!inside.contains(&id), "{inside}");
+        drop(executed.stdin.take());
+        executed.wait().unwrap();
+    }
+}
+
+/// CVE-2026-53488, CVE-2026-53492: words of an image decide nothing about the host.
+#[test]
+fn labels_and_variables_of_an_image_decide_nothing() {
+    let skep = Skep::with_image();
+    let uri = "binary:///bin/sh?-c=touch%20/tmp/skep-attack";
+    let labels = [
+        "containerd.io/restart.status",
+        "containerd.io/restart.loguri",
+        "containerd.io/restart.logpath",
+        "cdi.k8s.io/devices",
+        "io.containers.autoupdate",
+        "run.oci.keep_original_groups",
+        "run.oci.handler",
+        "org.criu.config",
+        "skep.privileged",
+    ];
+    let labels: serde_json::Map<_, _> = labels.iter().map(|label| ((*label).to_owned(), uri.into())).collect();
+    let env = [
+        "PATH=/bin",
+        "SKEP_ROOT=/tmp/elsewhere",
+        "SKEP_SEALED=1",
+        "LD_PRELOAD=/attack.so",
+        "NVIDIA_VISIBLE_DEVICES=all",
+        "_LIBCONTAINER_INITPIPE=3",
+    ];
+    let config = serde_json::json!({"Labels": labels, "Env": env, "StopSignal": "SIGKILL; rm -rf /", "Healthcheck": {"Test": ["CMD", "/bin/sh"]}});
+    let archive = Archive::new("worded:1").layer(&busybox_layer()).config(config).write(skep.file("worded.tar"));
+    skep.ok(["load", "-q", "-i", archive.to_str().unwrap()]);
+    let plain = skep.ok(["create", IMAGE, "true"]);
+    let created = skep.run(["create", "--stop-signal", "TERM", "worded:1", "true"]);
+    if created.code == 0 {
+        let id = created.stdout.trim();
+        let (mut one, mut other) = (skep.json(id)["HostConfig"].clone(), skep.json(&plain)["HostConfig"].clone());
+        for config in [&mut one, &mut other] {
+            config.as_object_mut().unwrap().remove("ContainerIDFile");
+        }
+        assert_eq!(one, other, "the image changed what the host grants");
+        assert_eq!(skep.run(["start", "-a", id]).code, 0);
+        assert_eq!(skep.json(id)["RestartCount"], 0);
+    }
+    assert!(!Path::new("/tmp/skep-attack").exists());
 }

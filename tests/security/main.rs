@@ -19,6 +19,7 @@ mod end_to_end {
 }
 mod probes;
 mod races;
+mod record;
 mod resources;
 mod trees;
 mod witness;
