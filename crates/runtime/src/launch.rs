@@ -62,10 +62,11 @@ pub fn launch(plan: Plan, root: &dyn RootFilesystem, stdio: Stdio) -> Result<Lau
     stdio.check(plan.terminal)?;
     stdio.give_to(plan.identity.host_uid, plan.identity.host_gid)?;
     let supervisor = plan.listener.as_ref().map(Listener::connect).transpose()?;
-    let group = make_group(&plan)?;
+    let mut group = make_group(&plan)?;
     let started = start_child(&plan, &group, &stdio, supervisor.as_ref());
     let (mut child, channel, foreign) = started.inspect_err(|_| remove_group(&plan))?;
     child.group = Some(plan.cgroup.clone());
+    group.settle(child.pid.as_raw_nonzero().get())?;
     // From here on a failure kills the child and removes the group, by its guard.
     drop(stdio);
     let mut provided = provide(&plan, &group, &child, &channel, root, foreign);
@@ -192,14 +193,16 @@ pub(crate) fn await_program(channel: &OwnedFd, failed: impl Fn(u32, i32) -> Erro
 /// Makes the group with the limits and the device rules. A user namespace does not replace the rules: no node can be made
 /// in one, but an image brings its own, and who may mount there may lift the `nodev` that closes them.
 fn make_group(plan: &Plan) -> Result<Cgroup> {
-    Cgroup::create(&plan.cgroup, &plan.resources, &[Controller::Devices])
+    let group = Cgroup::create(&plan.cgroup, &plan.resources, &[Controller::Devices])?;
+    if let Some(user) = plan.cgroup_owner {
+        group.give_to(user).inspect_err(|_| remove_group(plan))?;
+    }
+    Ok(group)
 }
 
 fn remove_group(plan: &Plan) {
-    if let Ok(group) = Cgroup::open(&plan.cgroup) {
-        // What failed first is what is told.
-        let _ = group.remove();
-    }
+    // What failed first is what is told.
+    let _ = Cgroup::remove_at(&plan.cgroup);
 }
 
 /// Clones the child, in the namespaces that it joins, with those of their file systems that only the parent can make.
@@ -514,10 +517,8 @@ impl Drop for Child {
             return;
         }
         end(&self.pidfd);
-        if let Some(path) = &self.group
-            && let Ok(group) = Cgroup::open(path)
-        {
-            let _ = group.remove();
+        if let Some(path) = &self.group {
+            let _ = Cgroup::remove_at(path);
         }
     }
 }

@@ -31,7 +31,6 @@ impl List {
     }
 
     /// The numbers as bits, least byte first, as systemd wants them. No number above the largest machine's is taken.
-    #[allow(dead_code, reason = "for the systemd driver")]
     pub(super) fn bits(&self) -> Option<Vec<u8>> {
         let mut bits = Vec::new();
         for (first, last) in &self.0 {

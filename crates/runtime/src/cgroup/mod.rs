@@ -21,6 +21,7 @@ mod host;
 mod limits;
 pub mod metrics;
 mod oom;
+pub(crate) mod owner;
 mod path;
 mod systemd;
 mod tree;
@@ -37,8 +38,8 @@ use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::nested;
 use path::Rules;
+use systemd::{Holder, Unit};
 use tree::Existing;
 
 pub use check::MINIMUM_MEMORY;
@@ -96,6 +97,9 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Cgroup {
     group: Group,
+    /// The systemd unit that holds it, and the process that keeps it until another one is in it.
+    unit: Option<Unit>,
+    holder: Option<Holder>,
     warnings: Vec<String>,
 }
 
@@ -144,14 +148,17 @@ impl Cgroup {
             Rules::Engine => (controller::wanted(resources, extra), Existing::Replace),
             Rules::Runtime => (Controller::ALL.to_vec(), Existing::Use),
         };
+        if let Some(unit) = &path.unit {
+            return Self::create_scope(path, unit, resources, &wanted);
+        }
         let (group, warnings) = match Group::create(path, resources, &wanted, existing) {
-            Err(refused) if nested::is_nested() && unlimited(resources) => {
+            Err(refused) if path.may_be_nowhere(refused.kind()) && unlimited(resources) => {
                 (Group::V1(v1::Group::nowhere(path)), vec![format!("the container has no control group: {refused}")])
             }
             made => made?,
         };
-        let cgroup = Self { group, warnings };
-        if existing == Existing::Use && cgroup.is_frozen().unwrap_or(false) {
+        let cgroup = Self { group, unit: None, holder: None, warnings };
+        if existing == Existing::Use && !cgroup.is_new() && cgroup.is_frozen().unwrap_or(false) {
             return Err(Error::conflict(format!("the control group `{}` is frozen; thaw it first", path.as_str())));
         }
         Ok(cgroup)
@@ -167,12 +174,39 @@ impl Cgroup {
             host::Version::V2 => v2::open(path).map(Group::V2),
         };
         let group = match group {
-            Err(missing) if nested::is_nested() && missing.kind() == Kind::NotFound => {
+            Err(missing) if path.may_be_nowhere(missing.kind()) && missing.kind() == Kind::NotFound => {
                 Group::V1(v1::Group::nowhere(path))
             }
             group => group?,
         };
-        Ok(Self { group, warnings: Vec::new() })
+        Ok(Self { group, unit: path.unit.clone(), holder: None, warnings: Vec::new() })
+    }
+
+    /// Removes a group wherever it is left: what is gone is a success, and a unit that failed is forgotten by systemd.
+    ///
+    /// # Errors
+    /// Processes are still in it.
+    pub fn remove_at(path: &Path) -> Result<()> {
+        match (Self::open(path), &path.unit) {
+            (Ok(group), _) => group.remove(),
+            (Err(error), Some(unit)) if error.kind() == Kind::NotFound => unit.stop(),
+            (Err(error), None) if error.kind() == Kind::NotFound => Ok(()),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Says that a process of the container was cloned: from now on it is what keeps the group.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn settle(&mut self, pid: i32) -> Result<()> {
+        if let Some(holder) = self.holder.take() {
+            if let Group::V1(group) = &self.group {
+                group.register(pid)?;
+            }
+            drop(holder);
+        }
+        Ok(())
     }
 
     /// Whether the root of a user namespace made the container without a group, because nobody gave it one to make groups in.
@@ -204,6 +238,9 @@ impl Cgroup {
     /// A limit is refused; those before it stay changed.
     pub fn update(&self, resources: &LinuxResources) -> Result<Vec<String>> {
         check::resources(resources, self.rules())?;
+        if let Some(unit) = &self.unit {
+            self.update_unit(unit, resources)?;
+        }
         let warnings = match &self.group {
             Group::V1(group) => group.update(resources),
             Group::V2(group) => group.update(resources),
@@ -358,9 +395,53 @@ impl Cgroup {
     /// # Errors
     /// Processes are still in it.
     pub fn remove(&self) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.stop()?;
+        }
         match &self.group {
             Group::V1(group) => group.remove(),
             Group::V2(group) => group.remove(),
+        }
+    }
+
+    /// Has systemd make the group as a scope, with a process in it that stays until [`Cgroup::settle`].
+    fn create_scope(path: &Path, unit: &Unit, resources: &LinuxResources, wanted: &[Controller]) -> Result<Self> {
+        match host::version()? {
+            host::Version::V1 => v1::check_before(path, resources, wanted)?,
+            host::Version::V2 => v2::check_before(path, resources)?,
+        }
+        let holder = unit.start(resources, wanted.contains(&Controller::Devices))?;
+        match Group::create(path, resources, wanted, Existing::Adopt) {
+            Ok((group, warnings)) => Ok(Self { group, unit: Some(unit.clone()), holder: Some(holder), warnings }),
+            Err(error) => {
+                drop(holder);
+                // The failure that matters is the first one.
+                let _ = unit.stop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses what the files would refuse, then tells systemd. On v1 it writes device lists anew, all closed at first:
+    /// nobody shall notice.
+    fn update_unit(&self, unit: &Unit, resources: &LinuxResources) -> Result<()> {
+        let devices = resources.devices().as_ref().is_some_and(|rules| !rules.is_empty());
+        match &self.group {
+            Group::V1(group) => group.check_update(resources).map(drop)?,
+            Group::V2(group) => group.check_update(resources).map(drop)?,
+        }
+        if !devices || matches!(self.group, Group::V2(_)) || self.is_frozen()? {
+            return unit.update(resources);
+        }
+        self.freeze()?;
+        let updated = unit.update(resources);
+        self.thaw().and(updated)
+    }
+
+    fn is_new(&self) -> bool {
+        match &self.group {
+            Group::V1(group) => group.is_new(),
+            Group::V2(group) => group.is_new(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | `cgroupsPath`, driver   | the group                                                                     |
 //! |---|---|
-//! | none, cgroupfs          | `/<id>`                                                                       |
+//! | none, cgroupfs          | `/<id>`; for a user who may make none: none, if there are no limits           |
 //! | `/a/b`, cgroupfs        | `/a/b` below the root of every hierarchy                                      |
 //! | `a/b`, cgroupfs, v1     | `a/b` below this process's own group, in each hierarchy                       |
 //! | `a/b`, cgroupfs, v2     | `a/b` beside this process's own group: it has processes, so nothing with limits can be below it |
@@ -13,11 +13,12 @@
 
 use std::collections::BTreeMap;
 
-use failure::{Error, Result};
+use failure::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::systemd::Unit;
-use super::{Controller, file, host};
+use super::{Controller, file, host, systemd};
+use crate::nested;
 
 /// The longest path that is taken; the kernel's own bound is 4096 with the mount point.
 const LONGEST: usize = 2048;
@@ -58,6 +59,9 @@ pub struct Path {
     /// The systemd unit that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<Unit>,
+    /// Whether the container can do without: nobody asked for a place, and this user may have none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    optional: bool,
 }
 
 impl Path {
@@ -105,10 +109,29 @@ impl Path {
         &self.text
     }
 
+    /// The path of a group below this one, which the container made or somebody for it: `..` does not lead out.
+    ///
+    /// # Errors
+    /// The text has strange components.
+    pub fn below(&self, text: &str) -> Result<Self> {
+        let wrong = || Error::invalid(format!("`{}` is no path of a control group", text.escape_debug()));
+        match normal(text) {
+            Some(below) => Ok(Self { text: format!("{}{below}", self.text), ..self.clone() }),
+            None if text.split('/').all(|component| matches!(component, "" | "." | "..")) => Ok(self.clone()),
+            None => Err(wrong()),
+        }
+    }
+
     /// The systemd unit that holds the group, if systemd made it.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
         self.unit.as_ref().map(Unit::name)
+    }
+
+    /// Whether a container without limits goes without a group, after a failure of this kind: nobody gave this user a
+    /// place to make groups in.
+    pub(super) fn may_be_nowhere(&self, failure: Kind) -> bool {
+        nested::is_nested() || (self.optional && matches!(failure, Kind::Denied | Kind::NotFound))
     }
 
     /// The path in one hierarchy.
@@ -118,7 +141,7 @@ impl Path {
     }
 
     fn below_roots(text: String) -> Self {
-        Self { text, rules: Rules::Engine, bases: BTreeMap::new(), unit: None }
+        Self { text, rules: Rules::Engine, bases: BTreeMap::new(), unit: None, optional: false }
     }
 
     fn of_unit(unit: Unit) -> Result<Self> {
@@ -131,7 +154,10 @@ impl Path {
             refused(asked, "it may have no spaces, backslashes or control characters, and must not be the root")
         })?;
         let path = Self::below_roots(text);
-        if asked.is_empty() || asked.starts_with('/') {
+        if asked.is_empty() {
+            return Ok(Self { optional: !systemd::is_root(), ..path });
+        }
+        if asked.starts_with('/') {
             return Ok(path);
         }
         let own = file::read("/proc/self/cgroup").unwrap_or_default();
@@ -202,12 +228,22 @@ mod tests {
     }
 
     #[test]
+    fn below_is_below() {
+        let path = Path::new("/a").unwrap();
+        assert_eq!(path.below("b/c").unwrap().as_str(), "/a/b/c");
+        assert_eq!(path.below("/../../b").unwrap().as_str(), "/a/b");
+        assert_eq!(path.below("/").unwrap().as_str(), "/a");
+        assert!(path.below("b c").is_err());
+    }
+
+    #[test]
     fn it_can_be_kept() {
         let path = Path {
             text: "/a".into(),
             rules: Rules::Runtime,
             bases: BTreeMap::from([("memory".into(), "/own".into())]),
             unit: None,
+            optional: false,
         };
         assert_eq!(path.within(&[Controller::Memory]), "/own/a");
         assert_eq!(path.within(&[Controller::Cpu, Controller::Cpuacct]), "/a");

@@ -24,7 +24,6 @@ pub(super) enum Existing {
     /// Without processes it is used as it is, with the limits that somebody gave it.
     Use,
     /// It was made for us, and has a process already.
-    #[allow(dead_code, reason = "for the systemd driver")]
     Adopt,
 }
 

@@ -117,6 +117,8 @@ impl<'a> Request<'a> {
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) cgroup: cgroup::Path,
+    /// The user that the group is handed over to.
+    pub(crate) cgroup_owner: Option<u32>,
     pub(crate) resources: LinuxResources,
     pub(crate) namespaces: Namespaces,
     pub(crate) actions: Vec<Action>,
@@ -197,6 +199,11 @@ impl Plan {
         let visited = namespaces.is_private(namespaces::UTS) && !namespaces.is_new(namespaces::UTS);
         Ok(Self {
             cgroup: request.cgroup.clone(),
+            cgroup_owner: cgroup::owner::of_specification(
+                request.spec,
+                namespaces.is_new(namespaces::CGROUP),
+                identity.host_uid,
+            ),
             resources: linux.resources().clone().unwrap_or_default(),
             namespaces,
             actions,

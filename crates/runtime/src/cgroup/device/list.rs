@@ -71,6 +71,16 @@ pub(in super::super) fn changes(shown: &str, rules: &[LinuxDeviceCgroup]) -> Res
     Ok(Changes { lines, opens: false })
 }
 
+/// An exception from "nothing": the letter, the numbers, the accesses.
+pub(in super::super) type Allowed = (char, Option<u32>, Option<u32>, String);
+
+/// What the rules allow, if they are a list of what is allowed and nothing else.
+pub(in super::super) fn allowed(rules: &[LinuxDeviceCgroup]) -> Option<Vec<Allowed>> {
+    let list = List::of(rules).ok().filter(|list| !list.allow)?;
+    let each = |(devices, access): (&Devices, &i32)| (devices.letter, devices.major, devices.minor, letters(*access));
+    Some(list.exceptions.iter().map(each).collect())
+}
+
 impl List {
     fn of(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
         let mut list = Self::default();
@@ -156,11 +166,13 @@ impl Devices {
     }
 }
 
+fn letters(access: i32) -> String {
+    [(2, 'r'), (4, 'w'), (1, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, letter)| letter).collect()
+}
+
 fn line(devices: Devices, access: i32) -> String {
     let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
-    let letters: String =
-        [(2, 'r'), (4, 'w'), (1, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, l)| l).collect();
-    format!("{} {}:{} {letters}", devices.letter, number(devices.major), number(devices.minor))
+    format!("{} {}:{} {}", devices.letter, number(devices.major), number(devices.minor), letters(access))
 }
 
 #[cfg(test)]

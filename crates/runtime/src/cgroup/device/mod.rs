@@ -13,13 +13,18 @@
 //! so that "allow read" after "deny all" grants reading only, and a request to read and write is refused. What no rule
 //! names is refused; without any rules there is no program, and everything is granted.
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::path::Rules;
 
 mod list;
 
-pub(super) use list::{Changes, Line, changes, v1_lines};
+pub(super) use list::{Allowed, Changes, Line, allowed, changes, v1_lines};
+
+/// The device rules of a specification, with what it need not say.
+pub(super) fn specified(resources: &LinuxResources) -> Vec<LinuxDeviceCgroup> {
+    effective(resources.devices().as_deref().unwrap_or_default(), Rules::Runtime)
+}
 
 /// The rules in force. A specification's are between "nothing" and what every container has, as runc has it: nodes can be
 /// made, and `null`, `zero`, `full`, `random`, `urandom`, `tty`, `ptmx` and pseudo-terminals can be used.

@@ -63,11 +63,6 @@ impl Unit {
         self.user
     }
 
-    /// Its group.
-    pub(in super::super) fn control_group(&self) -> Result<String> {
-        Ok(self.path_below_manager())
-    }
-
     /// Its group, below that of its manager.
     pub(super) fn path_below_manager(&self) -> String {
         format!("{}/{}", expand(&self.slice).unwrap_or_default(), self.name)
@@ -96,7 +91,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Whether this process is root of the machine, and not of a user namespace alone.
-fn is_root() -> bool {
+pub(in super::super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
         && super::super::file::read("/proc/self/uid_map")
             .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))

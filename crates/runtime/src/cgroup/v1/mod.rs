@@ -97,6 +97,14 @@ fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     Ok(settings::settings(resources))
 }
 
+/// Refuses what cannot be had, before anything is made.
+pub(super) fn check_before(path: &Path, resources: &LinuxResources, wanted: &[Controller]) -> Result<()> {
+    if wanted.contains(&Controller::Devices) {
+        device::v1_lines(&device_rules(path.rules, resources))?;
+    }
+    refuse(path, &host::hierarchies(wanted), resources, &limits::under(path.rules, settings(resources)?))
+}
+
 /// What can be known before anything is made: controllers and files that are missing, CPUs that are not there.
 fn refuse(path: &Path, hierarchies: &[Hierarchy], resources: &LinuxResources, settings: &[Setting]) -> Result<()> {
     let find = |controller| hierarchies.iter().find(|hierarchy| hierarchy.controllers.contains(&controller));
@@ -148,6 +156,11 @@ impl Group {
         Self { places: Vec::new(), rules: path.rules }
     }
 
+    /// Whether every part of it was made here.
+    pub(super) fn is_new(&self) -> bool {
+        self.places.iter().all(|place| place.made)
+    }
+
     pub(super) fn rules(&self) -> Rules {
         self.rules
     }
@@ -168,6 +181,12 @@ impl Group {
     }
 
     pub(super) fn update(&self, resources: &LinuxResources) -> Result<Vec<String>> {
+        let settings = self.check_update(resources)?;
+        limits::apply(settings, |controller| self.directory(controller))
+    }
+
+    /// What an update writes; refused as a whole if a part cannot be had.
+    pub(super) fn check_update(&self, resources: &LinuxResources) -> Result<Vec<Setting>> {
         let settings = limits::under(self.rules, settings(resources)?);
         limits::refuse_lacking(&settings, |controller, name| {
             self.directory(controller).is_none_or(|at| rustix::fs::stat(format!("{at}/{name}")).is_err())
@@ -180,7 +199,7 @@ impl Group {
         if let Some(at) = self.directory(Controller::Memory) {
             limits::check_usage(resources, &format!("{at}/memory.usage_in_bytes"))?;
         }
-        limits::apply(settings, |controller| self.directory(controller))
+        Ok(settings)
     }
 
     /// What `devices.list` has to become: the writes, in their order; and whether they open everything for a moment.
@@ -238,6 +257,13 @@ impl Group {
         let path = format!("{}/memory.oom_control", self.required(Controller::Memory)?);
         let text = file::read(&path).with_context(|| format!("read `{path}`"))?;
         Ok(file::keyed(&text, "oom_kill").unwrap_or(0))
+    }
+
+    /// Puts a process into systemd's own hierarchy, by which it tells whether a unit lives.
+    pub(super) fn register(&self, pid: i32) -> Result<()> {
+        let Some(directory) = self.directory(Controller::Systemd) else { return Ok(()) };
+        let path = format!("{directory}/cgroup.procs");
+        file::write(&path, &pid.to_string()).with_context(|| format!("write `{path}`"))
     }
 
     /// One of the directories; all have the same processes.

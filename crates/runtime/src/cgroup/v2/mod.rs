@@ -19,7 +19,8 @@ use super::limits::Setting;
 use super::path::Rules;
 use super::tree::Existing;
 use super::{Controller, Path, Stats, cpuset, device, file, host, limits, tree};
-use settings::{Current, V1_ONLY, settings};
+pub(super) use settings::{Current, swap, weight_of_shares};
+use settings::{V1_ONLY, settings};
 
 /// What an engine's container may need; those that the kernel lacks are not asked for.
 const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "io", "cpuset", "hugetlb"];
@@ -29,6 +30,8 @@ const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "io", "cpuset", "hugetl
 pub(super) struct Group {
     directory: String,
     rules: Rules,
+    /// Whether it was made here.
+    made: bool,
 }
 
 /// Makes the directory and sets the limits; what was made is removed again on failure.
@@ -38,22 +41,28 @@ pub(super) fn create(
     wanted: &[Controller],
     existing: Existing,
 ) -> Result<(Group, Vec<String>)> {
-    let group = at(path);
+    let mut group = at(path);
     let settings = limits::under(path.rules, settings(resources, &Current::default())?);
     group.refuse(&tree::nearest(host::ROOT, path.as_str()), resources, &settings)?;
-    let made = tree::make(host::ROOT, path.as_str(), existing, |_, _| Ok(()))?;
+    group.made = tree::make(host::ROOT, path.as_str(), existing, |_, _| Ok(()))?;
     let rules = device::effective(resources.devices().as_deref().unwrap_or_default(), path.rules);
     let rules = if wanted.contains(&Controller::Devices) { rules } else { Vec::new() };
-    match group.fill(path, settings, &rules, made) {
+    match group.fill(path, settings, &rules) {
         Ok(warnings) => Ok((group, warnings)),
         Err(error) => {
             // The failure that matters is the first one; a directory without processes can always be removed.
-            if made {
+            if group.made {
                 let _ = group.remove();
             }
             Err(error)
         }
     }
+}
+
+/// Refuses what cannot be had, before anything is made.
+pub(super) fn check_before(path: &Path, resources: &LinuxResources) -> Result<()> {
+    let settings = limits::under(path.rules, settings(resources, &Current::default())?);
+    at(path).refuse(&tree::nearest(host::ROOT, path.as_str()), resources, &settings)
 }
 
 /// Finds the group.
@@ -67,10 +76,15 @@ pub(super) fn open(path: &Path) -> Result<Group> {
 }
 
 fn at(path: &Path) -> Group {
-    Group { directory: format!("{}{}", host::ROOT, path.as_str()), rules: path.rules }
+    Group { directory: format!("{}{}", host::ROOT, path.as_str()), rules: path.rules, made: false }
 }
 
 impl Group {
+    /// Whether it was made here.
+    pub(super) fn is_new(&self) -> bool {
+        self.made
+    }
+
     pub(super) fn rules(&self) -> Rules {
         self.rules
     }
@@ -99,10 +113,16 @@ impl Group {
     }
 
     pub(super) fn update(&self, resources: &LinuxResources) -> Result<Vec<String>> {
+        let settings = self.check_update(resources)?;
+        limits::apply(settings, |_| Some(&*self.directory))
+    }
+
+    /// What an update writes; refused as a whole if a part cannot be had.
+    pub(super) fn check_update(&self, resources: &LinuxResources) -> Result<Vec<Setting>> {
         let settings = limits::under(self.rules, settings(resources, &self.current())?);
         self.refuse(&self.directory, resources, &settings)?;
         limits::check_usage(resources, &format!("{}/memory.current", self.directory))?;
-        limits::apply(settings, |_| Some(&*self.directory))
+        Ok(settings)
     }
 
     /// Replaces the device rules, in one step for those in the group.
@@ -166,13 +186,7 @@ impl Group {
         tree::remove(&self.directory)
     }
 
-    fn fill(
-        &self,
-        path: &Path,
-        settings: Vec<Setting>,
-        rules: &[LinuxDeviceCgroup],
-        is_new: bool,
-    ) -> Result<Vec<String>> {
+    fn fill(&self, path: &Path, settings: Vec<Setting>, rules: &[LinuxDeviceCgroup]) -> Result<Vec<String>> {
         // A parent made just now, or by somebody else, does not hand on every controller yet.
         if self.rules == Rules::Runtime || settings.iter().chain(&probes()).any(|setting| !self.has(&setting.file)) {
             enable(path, self.rules)?;
@@ -182,7 +196,7 @@ impl Group {
         }
         let warnings = limits::apply(settings, |_| Some(&*self.directory))?;
         if !rules.is_empty() {
-            self.attach_devices(&device::program(rules), is_new)?;
+            self.attach_devices(&device::program(rules), self.made)?;
         }
         Ok(warnings)
     }

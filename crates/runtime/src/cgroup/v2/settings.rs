@@ -36,7 +36,7 @@ pub(super) const V1_ONLY: [&str; 9] = [
 
 /// What a group has now and an update that gives only half of a pair keeps.
 #[derive(Default)]
-pub(super) struct Current {
+pub(in super::super) struct Current {
     pub(super) memory: Option<i64>,
     pub(super) quota: Option<i64>,
     pub(super) period: Option<u64>,
@@ -108,7 +108,7 @@ fn network_settings(network: &LinuxNetwork, settings: &mut Vec<Setting>) {
 
 fn memory_settings(memory: &LinuxMemory, current: &Current, settings: &mut Vec<Setting>) -> Result<()> {
     let limit = given(memory.limit());
-    let swap = swap_alone(given(memory.swap()), limit.or(current.memory))?.or(limit.filter(|limit| *limit < 0));
+    let swap = swap(memory, current)?;
     let mut push = |file: &'static str, value: i64, option, asked: i64, absent| {
         let absent = if value < 0 { Absent::Ignore } else { absent };
         let setting = Setting::new(Controller::Memory, file, or_max_from(value), option, Bytes(asked));
@@ -142,6 +142,13 @@ fn memory_settings(memory: &LinuxMemory, current: &Current, settings: &mut Vec<S
         }
     }
     Ok(())
+}
+
+/// What `memory.swap.max` becomes; unlimited memory comes with unlimited swap.
+pub(in super::super) fn swap(memory: &LinuxMemory, current: &Current) -> Result<Option<i64>> {
+    let limit = given(memory.limit());
+    let alone = swap_alone(given(memory.swap()), limit.or(current.memory))?;
+    Ok(alone.or(limit.filter(|limit| *limit < 0)))
 }
 
 /// v1 counts memory and swap together, v2 counts swap alone.
@@ -213,7 +220,7 @@ fn weight_settings(resources: &LinuxResources, settings: &mut Vec<Setting>) {
 /// `cpu.shares` to `cpu.weight`: the exponent is a quadratic function of the logarithm, chosen so that both ends and the
 /// two defaults (1024 and 100) meet. An older straight line gave a default container a weight of 39.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 10000")]
-fn weight_of_shares(shares: u64) -> u64 {
+pub(in super::super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
