@@ -27,32 +27,56 @@ pub(super) enum Existing {
     Adopt,
 }
 
+/// What was made on the way to a group, to be undone if something fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Made {
+    /// The group itself.
+    pub(super) group: bool,
+    /// The topmost group above it.
+    top: Option<String>,
+}
+
+impl Made {
+    /// Removes what was made for the group in this directory, as far as nobody uses it.
+    pub(super) fn undo(&self, directory: &str) {
+        let _ = if self.group { remove(directory) } else { Ok(()) };
+        let Some(top) = &self.top else { return };
+        let mut above = directory;
+        while let Some((parent, _)) = above.rsplit_once('/').filter(|(parent, _)| parent.len() >= top.len()) {
+            if rustix::fs::rmdir(parent).is_err() {
+                return;
+            }
+            above = parent;
+        }
+    }
+}
+
 /// Makes a group's directory below the root of a hierarchy, and its parents if they are missing; `prepare` is called for
-/// each on the way, from the top, and told whether it is new. Says whether the group is new.
+/// each on the way, from the top, and told whether it is new.
 pub(super) fn make(
     root: &str,
     path: &str,
     existing: Existing,
     prepare: impl Fn(&str, bool) -> rustix::io::Result<()>,
-) -> Result<bool> {
+) -> Result<Made> {
     let directory = format!("{root}{path}");
-    let made = match mkdir(&directory) {
+    let mut made = Made::default();
+    let done = match mkdir(&directory) {
         Ok(()) => Ok(true),
-        Err(Errno::NOENT) => make_parents(root, path, &prepare).and_then(|()| mkdir(&directory)).map(|()| true),
+        Err(Errno::NOENT) => {
+            make_parents(root, path, &prepare, &mut made.top).and_then(|()| mkdir(&directory)).map(|()| true)
+        }
         Err(Errno::EXIST) => take(&directory, existing),
         Err(errno) => Err(errno),
     };
-    let prepared = made.and_then(|new| prepare(&directory, new).map(|()| new));
-    match prepared {
-        Ok(new) => Ok(new),
+    made.group = done == Ok(true);
+    match done.and_then(|new| prepare(&directory, new)) {
+        Ok(()) => Ok(made),
         Err(Errno::BUSY | Errno::EXIST) => Err(Error::conflict(format!(
             "the control group `{directory}` has processes already; is the container running?"
         ))),
         Err(errno) => {
-            // No directory is left behind that was made here; if it was not, there is nothing to remove.
-            if made == Ok(true) {
-                let _ = rustix::fs::rmdir(&*directory);
-            }
+            made.undo(&directory);
             Err(errno).with_context(|| format!("make the control group `{directory}`"))
         }
     }
@@ -136,12 +160,16 @@ fn make_parents(
     root: &str,
     path: &str,
     prepare: impl Fn(&str, bool) -> rustix::io::Result<()>,
+    top: &mut Option<String>,
 ) -> rustix::io::Result<()> {
     let separators = path.match_indices('/').map(|(index, _)| index).skip(1);
     for end in separators {
         let parent = format!("{root}{}", &path[..end]);
         match mkdir(&parent) {
-            Ok(()) => prepare(&parent, true)?,
+            Ok(()) => {
+                top.get_or_insert_with(|| parent.clone());
+                prepare(&parent, true)?;
+            }
             Err(Errno::EXIST) => prepare(&parent, false)?,
             Err(errno) => return Err(errno),
         }

@@ -19,7 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::host::{self, Hierarchy};
 use super::limits::Setting;
 use super::path::Rules;
-use super::tree::Existing;
+use super::tree::{Existing, Made};
 use super::{Controller, Path, Stats, check, cpuset, device, file, limits, tree};
 
 pub(super) use settings::rdma;
@@ -36,7 +36,7 @@ struct Place {
     directory: String,
     controllers: Vec<Controller>,
     /// Whether it was made here, and is to be undone if something fails.
-    made: bool,
+    made: Made,
 }
 
 /// Makes the directories and sets the limits; what was made is removed again on failure.
@@ -61,9 +61,7 @@ pub(super) fn create(
     match made {
         Ok(warnings) => Ok((group, warnings)),
         Err(error) => {
-            // The failure that matters is the first one; a directory without processes can always be removed.
-            group.places.retain(|place| place.made);
-            let _ = group.remove();
+            group.places.iter().rev().for_each(|place| place.made.undo(&place.directory));
             Err(error)
         }
     }
@@ -121,14 +119,26 @@ fn refuse(path: &Path, hierarchies: &[Hierarchy], resources: &LinuxResources, se
 
 /// Whether a file is known to be missing: neither the root has it, nor any group that exists. Some are not at the root.
 fn lacks(root: &str, name: &str) -> bool {
-    if name == settings::KERNEL_MEMORY {
-        return host::kernel() >= (5, 16);
+    if is_of_the_past(name) {
+        return true;
     }
     let has = |directory: &str| rustix::fs::stat(format!("{directory}/{name}")).is_ok();
     if has(root) {
         return false;
     }
     host::children(root).first().is_some_and(|child| !has(&format!("{root}/{child}")))
+}
+
+/// What newer kernels no longer have, or have without honouring it.
+fn is_of_the_past(name: &str) -> bool {
+    match name {
+        settings::KERNEL_MEMORY => host::kernel() >= (5, 16),
+        // With the CFQ scheduler; BFQ has files of its own.
+        "blkio.weight" | "blkio.weight_device" | "blkio.leaf_weight" | "blkio.leaf_weight_device" => {
+            host::kernel() >= (5, 0)
+        }
+        _ => false,
+    }
 }
 
 /// The device rules in force.
@@ -158,7 +168,7 @@ impl Group {
 
     /// Whether every part of it was made here.
     pub(super) fn is_new(&self) -> bool {
-        self.places.iter().all(|place| place.made)
+        self.places.iter().all(|place| place.made.group)
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -190,7 +200,7 @@ impl Group {
         let settings = limits::under(self.rules, settings(resources)?);
         limits::refuse_lacking(&settings, |controller, name| {
             self.directory(controller).is_none_or(|at| rustix::fs::stat(format!("{at}/{name}")).is_err())
-                || (name == settings::KERNEL_MEMORY && host::kernel() >= (5, 16))
+                || is_of_the_past(name)
         })?;
         check_cpuset(resources, |_| {
             let directory = self.directory(Controller::Cpuset)?;
@@ -315,7 +325,7 @@ impl Group {
 
 fn place(path: &Path, hierarchy: Hierarchy) -> Place {
     let Hierarchy { root, controllers } = hierarchy;
-    Place { directory: format!("{root}{}", path.within(&controllers)), controllers, made: false }
+    Place { directory: format!("{root}{}", path.within(&controllers)), controllers, made: Made::default() }
 }
 
 /// A group that somebody made and did not finish: nobody could join it.

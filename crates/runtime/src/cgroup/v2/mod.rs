@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::limits::Setting;
 use super::path::Rules;
-use super::tree::Existing;
+use super::tree::{Existing, Made};
 use super::{Controller, Path, Stats, cpuset, device, file, host, limits, tree};
 pub(super) use settings::{Current, swap, weight_of_shares};
 use settings::{V1_ONLY, settings};
@@ -31,7 +31,7 @@ pub(super) struct Group {
     directory: String,
     rules: Rules,
     /// Whether it was made here.
-    made: bool,
+    made: Made,
 }
 
 /// Makes the directory and sets the limits; what was made is removed again on failure.
@@ -50,10 +50,7 @@ pub(super) fn create(
     match group.fill(path, settings, &rules) {
         Ok(warnings) => Ok((group, warnings)),
         Err(error) => {
-            // The failure that matters is the first one; a directory without processes can always be removed.
-            if group.made {
-                let _ = group.remove();
-            }
+            group.made.undo(&group.directory);
             Err(error)
         }
     }
@@ -76,13 +73,13 @@ pub(super) fn open(path: &Path) -> Result<Group> {
 }
 
 fn at(path: &Path) -> Group {
-    Group { directory: format!("{}{}", host::ROOT, path.as_str()), rules: path.rules, made: false }
+    Group { directory: format!("{}{}", host::ROOT, path.as_str()), rules: path.rules, made: Made::default() }
 }
 
 impl Group {
     /// Whether it was made here.
     pub(super) fn is_new(&self) -> bool {
-        self.made
+        self.made.group
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -196,7 +193,7 @@ impl Group {
         }
         let warnings = limits::apply(settings, |_| Some(&*self.directory))?;
         if !rules.is_empty() {
-            self.attach_devices(&device::program(rules), self.made)?;
+            self.attach_devices(&device::program(rules), self.made.group)?;
         }
         Ok(warnings)
     }
