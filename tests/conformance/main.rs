@@ -9,4 +9,6 @@
 mod harness;
 
 mod hooks;
+mod namespaces;
+mod process;
 mod root;

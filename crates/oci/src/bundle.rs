@@ -19,6 +19,8 @@ pub(crate) struct Bundle {
     pub(crate) path: PathBuf,
     /// What it asks for.
     pub(crate) spec: Spec,
+    /// What of it could not be understood, and may be left out.
+    pub(crate) warnings: Vec<String>,
     /// The same, as it is written.
     pub(crate) text: Vec<u8>,
 }
@@ -36,8 +38,8 @@ impl Bundle {
         };
         let file = open_specification().with_context(|| format!("cannot open `{}/config.json`", path.display()))?;
         let text = read_whole(file, "config.json")?;
-        let spec = parse(&text)?;
-        Ok(Self { path, spec, text })
+        let (spec, warnings) = parse_telling(&text)?;
+        Ok(Self { path, spec, warnings, text })
     }
 
     /// The absolute path of the root.
@@ -57,12 +59,16 @@ fn open_specification() -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Reads a specification of a version that this program knows.
+/// Reads a specification again: what is to be said of it was said.
 pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
-    let spec: Spec =
-        serde_json::from_slice(text).map_err(|wrong| Error::invalid(format!("config.json is not valid: {wrong}")))?;
+    parse_telling(text).map(|(spec, _)| spec)
+}
+
+/// Reads a specification of a version that this program knows, and says what is left out of it.
+fn parse_telling(text: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let (spec, warnings) = runtime::specification::read(text)?;
     match spec.version().split('.').next() {
-        Some("1") => Ok(spec),
+        Some("1") => Ok((spec, warnings)),
         _ => Err(Error::unsupported(format!(
             "config.json is of specification version `{}`; this runtime knows version 1",
             spec.version()

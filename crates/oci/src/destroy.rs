@@ -14,6 +14,7 @@ use runtime::hooks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use crate::bundle;
 use crate::container::Container;
 use crate::global::Global;
 use crate::make;
@@ -52,6 +53,7 @@ pub(crate) fn destroy(global: &Global, container: Container) -> Result<()> {
         }
         group.remove().context("unable to destroy container")?;
     }
+    give_shares_back(&container)?;
     let hooks = record.hooks.as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default();
     let state = container.hook_state("stopped", 0)?;
     container.root.remove(container.directory)?;
@@ -59,6 +61,15 @@ pub(crate) fn destroy(global: &Global, container: Container) -> Result<()> {
         global.log.warning(&format!("a poststop hook failed: {failed}"));
     }
     Ok(())
+}
+
+/// The resctrl groups that were made for it.
+fn give_shares_back(container: &Container) -> Result<()> {
+    let spec = container.directory.read_config()?.and_then(|text| bundle::parse(&text).ok());
+    match spec.as_ref().and_then(|spec| spec.linux().as_ref()).filter(|linux| linux.intel_rdt().is_some()) {
+        Some(linux) => runtime::resctrl::remove(linux, container.id()),
+        None => Ok(()),
+    }
 }
 
 fn has_ended_within(pidfd: &OwnedFd, time: Duration) -> bool {

@@ -76,7 +76,7 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
         ..Request::new(&id, &bundle.spec, &group)
     };
     let plan = Plan::new(&request)?;
-    plan.warnings().iter().for_each(|line| global.log.warning(line));
+    bundle.warnings.iter().chain(plan.warnings()).for_each(|line| global.log.warning(line));
     let files = DirectoryRoot::open(&bundle.root()?)?;
     let root = Root::make(&global.root)?;
     let directory = root.claim(&id, |cut_off| end_cut_off(global, cut_off))?;

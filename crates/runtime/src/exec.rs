@@ -19,7 +19,7 @@ use crate::hooks::State;
 use crate::launch::{end, pair, say_start, write_process_file};
 use crate::plan::{Action, ExecPlan, Outside, Pointers, borrow};
 use crate::seccomp::{Connection, Instruction};
-use crate::{ProcessIdentity, Running, Stdio, cgroup, report, stdio};
+use crate::{ProcessIdentity, Running, Stdio, cgroup, report, resctrl, stdio};
 
 /// A process to add to a container.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +194,9 @@ fn grant(plan: &ExecPlan, channel: &OwnedFd, pid: i32, told: Option<Told<'_>>) -
     }
     if let Some(score) = plan.oom_score_adjust {
         write_process_file(pid, "oom_score_adj", &score.to_string())?;
+    }
+    if let Some(target) = plan.shares_of {
+        resctrl::follow(target, pid)?;
     }
     if let Some(pid) = Pid::from_raw(pid) {
         plan.scheduling.give_to(pid)?;

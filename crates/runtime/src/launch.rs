@@ -30,6 +30,7 @@ use sys::process::Clone;
 use crate::cgroup::{Cgroup, Controller, Joiners};
 use crate::hooks::{self, State};
 use crate::plan::{Action, IdMaps, Joined, Outside, Pointers, TIME, USER, borrow};
+use crate::resctrl::Assignment;
 use crate::seccomp::{Connection, Listener};
 use crate::visit::{self, Visit};
 use crate::{Plan, ProcessIdentity, RootFilesystem, Stdio, deliver, idmap, interfaces, report, stdio};
@@ -66,6 +67,7 @@ pub fn launch(plan: Plan, root: &dyn RootFilesystem, stdio: Stdio) -> Result<Lau
     let started = start_child(&plan, &group, &stdio, supervisor.as_ref());
     let (mut child, channel, foreign) = started.inspect_err(|_| remove_group(&plan))?;
     child.group = Some(plan.cgroup.clone());
+    child.shares.clone_from(&plan.shares);
     group.settle(child.pid.as_raw_nonzero().get())?;
     // From here on a failure kills the child and removes the group, by its guard.
     drop(stdio);
@@ -268,7 +270,7 @@ impl Way<'_> {
         let Clone::Parent { pid, pidfd } = cloned.context("cannot make a process with new namespaces")? else {
             return Err(report::vanished());
         };
-        let child = Child { pid, pidfd, group: None, kept: false };
+        let child = Child { pid, pidfd, group: None, shares: None, kept: false };
         Ok((child, foreign?))
     }
 
@@ -323,7 +325,7 @@ fn hear_of_child(channel: &OwnedFd, failed: &mut Option<(u32, i32)>) -> Result<O
         match channel::receive(channel).context("cannot hear from the new process")? {
             Some((Message::Process(pid), Some(pidfd))) => {
                 let pid = Pid::from_raw(pid).ok_or_else(report::vanished)?;
-                return Ok(Some(Child { pid, pidfd, group: None, kept: false }));
+                return Ok(Some(Child { pid, pidfd, group: None, shares: None, kept: false }));
             }
             Some((Message::Failed { step, errno }, _)) => *failed = Some((step, errno)),
             Some(_) => return Err(report::vanished()),
@@ -343,6 +345,7 @@ fn provide(
 ) -> Result<ProcessIdentity> {
     let pid = child.pid.as_raw_nonzero().get();
     raise_limits(plan, child.pid)?;
+    plan.shares.as_ref().map_or(Ok(()), |shares| shares.give_to(pid))?;
     if let Some(score) = plan.oom_score_adjust {
         write_process_file(pid, "oom_score_adj", &score.to_string())?;
     }
@@ -499,6 +502,7 @@ struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     group: Option<crate::cgroup::Path>,
+    shares: Option<Assignment>,
     kept: bool,
 }
 
@@ -517,6 +521,9 @@ impl Drop for Child {
             return;
         }
         end(&self.pidfd);
+        if let Some(shares) = &self.shares {
+            let _ = shares.remove();
+        }
         if let Some(path) = &self.group {
             let _ = Cgroup::remove_at(path);
         }

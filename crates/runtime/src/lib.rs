@@ -30,6 +30,7 @@ mod launch;
 mod nested;
 mod plan;
 mod report;
+pub mod resctrl;
 mod root;
 pub mod sealed;
 mod stdio;

@@ -64,7 +64,8 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
     let text = container.directory.read_config()?.ok_or_else(|| Error::internal("config.json is gone"))?;
     let spec = bundle::parse(&text)?;
     let linux = spec.linux().as_ref().ok_or_else(|| Error::invalid("config.json has no `linux`"))?;
-    let mut process = process(&spec, words)?;
+    let (mut process, warnings) = process(&spec, words)?;
+    warnings.iter().for_each(|line| global.log.warning(line));
     let preserved = Preserved::read(words.number("preserve-fds")?)?;
     add_environment(&mut process, &preserved.environment);
     let detach = words.has("detach");
@@ -111,7 +112,8 @@ fn check(container: &Container, ignore_paused: bool) -> Result<()> {
 }
 
 /// What is to be executed, as whom.
-fn process(spec: &Spec, words: &Words) -> Result<Process> {
+/// What to execute, and what was left out of its description.
+fn process(spec: &Spec, words: &Words) -> Result<(Process, Vec<String>)> {
     let arguments = words.rest.get(1..).unwrap_or_default();
     if let Some(path) = words.value("process").filter(|path| !path.is_empty()) {
         return of_file(Path::new(path));
@@ -140,14 +142,14 @@ fn process(spec: &Spec, words: &Words) -> Result<Process> {
     add_capabilities(&mut process, words.values("cap"))?;
     let user = user(process.user(), words)?;
     process.set_user(user);
-    Ok(process)
+    Ok((process, Vec::new()))
 }
 
-fn of_file(path: &Path) -> Result<Process> {
+fn of_file(path: &Path) -> Result<(Process, Vec<String>)> {
     let failed = || format!("cannot read the process of `{}`", path.display());
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).with_context(failed)?;
     let text = read_whole(file, path)?;
-    serde_json::from_slice(&text).map_err(|wrong| Error::invalid(format!("{}: {wrong}", failed())))
+    runtime::specification::read_process(&text).with_context(failed)
 }
 
 fn add_environment(process: &mut Process, variables: &[String]) {
@@ -233,7 +235,7 @@ mod tests {
         )
         .unwrap();
         let words = words.split(' ').map(str::to_owned).collect();
-        process(&spec, &Words::parse(COMMAND.flags, COMMAND.order, words).unwrap())
+        process(&spec, &Words::parse(COMMAND.flags, COMMAND.order, words).unwrap()).map(|(process, _)| process)
     }
 
     #[test]

@@ -31,6 +31,9 @@ impl fmt::Display for Plan {
             let (name, inside) = (&interface.name, &interface.inside);
             line(formatter, &format_args!("move the network device `{name}` into the container as `{inside}`"))?;
         }
+        if let Some(shares) = &self.shares {
+            line(formatter, shares)?;
+        }
         if let Some(score) = self.oom_score_adjust {
             line(formatter, &format_args!("set the out-of-memory score adjustment to {score}"))?;
         }

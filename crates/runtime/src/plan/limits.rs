@@ -16,8 +16,13 @@ pub(crate) type Raised = (Resource, Rlimit);
 /// The child's limits, and those that the parent raises first.
 pub(crate) fn read(process: &Process, warnings: &mut Vec<String>) -> Result<(Vec<Action>, Vec<Raised>)> {
     let (mut actions, mut raised) = (Vec::new(), Vec::new());
+    let mut seen = Vec::new();
     for limit in process.rlimits().iter().flatten() {
         let (name, resource) = resource_of(limit.typ());
+        if seen.contains(&name) {
+            return Err(Error::invalid(format!("the limit `{name}` is given twice")));
+        }
+        seen.push(name);
         let mut wanted = checked(name, limit)?;
         let current = rustix::process::getrlimit(resource);
         if exceeds(wanted.maximum, current.maximum) {

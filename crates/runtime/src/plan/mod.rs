@@ -62,6 +62,7 @@ pub(crate) use scheduling::Scheduling;
 use scheduling::{EVERY_PROCESSOR, Processors};
 
 use crate::interfaces::{self, Interface};
+use crate::resctrl::{self, Assignment};
 use crate::seccomp::{Instruction, Listener};
 use crate::{ContainerId, Exec, cgroup};
 
@@ -129,6 +130,7 @@ pub struct Plan {
     pub(crate) oom_score_adjust: Option<i32>,
     pub(crate) scheduling: Scheduling,
     pub(crate) interfaces: Vec<Interface>,
+    pub(crate) shares: Option<Assignment>,
     /// For the uts namespace that the container joins.
     pub(crate) visited_names: Option<Names>,
     pub(crate) preserved: u32,
@@ -149,11 +151,11 @@ impl Plan {
         let linux =
             request.spec.linux().as_ref().ok_or_else(|| Error::invalid("the specification has no `linux` part"))?;
         let process = process_of(request.spec)?;
-        refuse::linux(linux)?;
         refuse::process(process)?;
         let mut warnings = Vec::new();
         let namespaces = Namespaces::read(linux, process.user())?;
         namespaces::check_mounts(request.spec, linux, &namespaces)?;
+        labels::check_mounts(linux, Modules::of_machine)?;
         let filter = filter::read(request.filter, linux, request.seccomp_cache, &mut warnings)?;
         let identity = Identity::read(process, namespaces.mapping.as_ref(), filter.is_some(), &mut warnings)?;
         let (limits, raised) = limits::read(process, &mut warnings)?;
@@ -161,6 +163,7 @@ impl Plan {
         let scheduling = Scheduling::read(process)?;
         let origin = origin::read(linux)?;
         let labels = labels::of_process(process, Modules::of_machine)?;
+        let shares = resctrl::read(linux, request.id)?;
         let interfaces = interfaces::read(linux, namespaces.is_private(namespaces::NETWORK))?;
         let terminal = process.terminal().unwrap_or(false);
         let sharing = root::Propagation::read(linux)?;
@@ -169,7 +172,6 @@ impl Plan {
         if terminal && mounts.devpts.is_none() && !mounts.other_devpts {
             return Err(Error::invalid("a terminal needs a devpts on `/dev/pts`; add it to the mounts"));
         }
-        labels::check_mounts(linux, Modules::of_machine)?;
         let mut hooks = Planned::read(request)?;
         let listener = filter.as_ref().and_then(|filter| filter.listener.clone());
         let state = hooks.state.take().or_else(|| listener.is_some().then(|| hooks::state(request)));
@@ -190,7 +192,7 @@ impl Plan {
         if !scheduling.is_empty() {
             actions.push(Action::ReportSettled);
         }
-        become_user(&mut actions, process, limits);
+        become_user(&mut actions, process, limits)?;
         wait(&mut actions, request, terminal)?;
         if !hooks.at_start.is_empty() {
             actions.append(&mut hooks.at_start);
@@ -214,6 +216,7 @@ impl Plan {
             oom_score_adjust,
             scheduling,
             interfaces,
+            shares,
             visited_names: visited.then_some(names),
             preserved: request.preserved,
             hooks: hooks.host,
@@ -234,16 +237,6 @@ impl Plan {
     }
 }
 
-/// Whether a Linux part holds what is not done at all.
-pub(crate) fn refuses_linux(linux: &Linux) -> bool {
-    refuse::linux(linux).is_err()
-}
-
-/// Whether a process holds what is not done at all.
-pub(crate) fn refuses_process(process: &Process) -> bool {
-    refuse::process(process).is_err()
-}
-
 /// What one more process in a container does.
 pub(crate) struct ExecPlan {
     pub(crate) namespaces: u32,
@@ -254,6 +247,8 @@ pub(crate) struct ExecPlan {
     pub(crate) raised: Vec<Raised>,
     pub(crate) oom_score_adjust: Option<i32>,
     pub(crate) scheduling: Scheduling,
+    /// Whose resctrl groups it shares.
+    pub(crate) shares_of: Option<i32>,
     /// The processors of those on the way to the container's group.
     pub(crate) processors: Option<Vec<u64>>,
     /// Whom the filter asks.
@@ -275,7 +270,9 @@ impl ExecPlan {
         let oom_score_adjust = limits::oom_score(process, &mut warnings)?;
         let scheduling = Scheduling::read(process)?;
         let Processors { initial: processors, last } = Processors::read(process)?;
+        let shares_of = exec.linux.intel_rdt().as_ref().map(|_| exec.target.pid);
         let waits = !raised.is_empty() || oom_score_adjust.is_some() || !scheduling.is_empty() || listener.is_some();
+        let waits = waits || shares_of.is_some();
         let terminal = process.terminal().unwrap_or(false);
         let join = Action::JoinCgroups { path: exec.cgroup.as_str().to_owned() };
         let mut actions = vec![Action::LeaveKeyring, join];
@@ -295,7 +292,7 @@ impl ExecPlan {
             actions.push(Action::ReportSettled);
             actions.push(Action::AwaitStart);
         }
-        become_user(&mut actions, process, limits);
+        become_user(&mut actions, process, limits)?;
         if terminal {
             actions.push(Action::ReportReady);
         }
@@ -311,6 +308,7 @@ impl ExecPlan {
             raised,
             oom_score_adjust,
             scheduling,
+            shares_of,
             processors,
             listener,
         })
@@ -514,14 +512,19 @@ fn directory(actions: &mut Vec<Action>, process: &Process, read_only: bool, prop
     Ok(())
 }
 
-fn become_user(actions: &mut Vec<Action>, process: &Process, limits: Vec<Action>) {
-    actions.push(Action::SetFileModeMask(process.user().umask().unwrap_or(0o022) & 0o777));
+fn become_user(actions: &mut Vec<Action>, process: &Process, limits: Vec<Action>) -> Result<()> {
+    let mask = process.user().umask().unwrap_or(0o022);
+    if mask > 0o777 {
+        return Err(Error::invalid(format!("the umask {mask:#o} is not within 0 and 0o777")));
+    }
+    actions.push(Action::SetFileModeMask(mask));
     // Late: a low limit on open files or on memory must not hinder what comes before.
     actions.extend(limits);
     actions.push(Action::SetCredentials);
     if process.no_new_privileges().unwrap_or(false) {
         actions.push(Action::ForbidNewPrivileges);
     }
+    Ok(())
 }
 
 /// Whoever leaves before the start wants to know first that there is something to start.

@@ -97,6 +97,14 @@ impl Identity {
         self.effective = read(wanted.effective()).intersection(self.permitted);
         self.inheritable = read(wanted.inheritable()).intersection(limit);
         self.ambient = read(wanted.ambient()).intersection(self.permitted).intersection(self.inheritable);
+        let mut warn = |set: &str, wanted: &Option<_>, granted, needed: &str| {
+            let lost = read(wanted).difference(granted);
+            if !lost.is_empty() {
+                warnings.push(format!("the {set} capabilities {lost} cannot be granted: they must be {needed}, too"));
+            }
+        };
+        warn("effective", wanted.effective(), self.effective, "permitted");
+        warn("ambient", wanted.ambient(), self.ambient, "permitted and inheritable");
         Ok(())
     }
 

@@ -1,17 +1,12 @@
 //! What a specification may hold that this runtime does not do: refused by name, never lost in silence.
 
 use failure::{Error, Result};
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 
 /// Refuses what is not supported of a container.
 pub(crate) fn specification(spec: &Spec) -> Result<()> {
     let others = [("vm", spec.vm().is_some()), ("windows", spec.windows().is_some())];
     refuse(&others)
-}
-
-/// Refuses what is not supported of its Linux part.
-pub(crate) fn linux(linux: &Linux) -> Result<()> {
-    refuse(&[("linux.intelRdt", linux.intel_rdt().is_some())])
 }
 
 /// Refuses what is not supported of a process.
