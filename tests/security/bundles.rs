@@ -224,3 +224,46 @@ fn roots_that_are_swapped() {
         }
     }
 }
+
+/// What containerd, a shim or a shell have open does not come along unless it is preserved by number; nor can it be a
+/// working directory, at the start and in exec (CVE-2024-21626).
+#[test]
+fn no_descriptor_comes_along() {
+    let bundles = Bundles::new();
+    let look = "for fd in /proc/$$/fd/*; do readlink $fd; done; sleep 1000";
+    let (bundle, state) = (bundles.bundle("work", 0), bundles.skep.file("state"));
+    plant(&bundle.join("rootfs"), "unused", KINDS[10], &bundles.canary);
+    for name in ["readlink", "echo", "sleep", "stat", "test"] {
+        let _ = std::os::unix::fs::symlink("busybox", bundle.join("rootfs/bin").join(name));
+    }
+    let config = bundle.join("config.json");
+    let mut specification: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    specification["process"]["args"] = json!(["/bin/sh", "-c", look]);
+    fs::write(&config, specification.to_string()).unwrap();
+    let (name, log) = (bundles.name(), bundles.skep.file("seen"));
+    let script = format!(
+        "exec 3</ 7</etc 9</etc/shadow 200</root; \"$SKEP\" runtime --root {} run -d --bundle {} {name} > {} 2>&1 < /dev/null",
+        state.display(),
+        bundle.display(),
+        log.display()
+    );
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script]);
+    bundles.skep.environment(&mut command);
+    let ran = bundles.skep.finish(command);
+    let seen = crate::harness::retry(|| {
+        let seen = fs::read_to_string(&log).unwrap();
+        if seen.lines().count() >= 3 { Ok(seen) } else { Err(format!("{ran:?} {seen}")) }
+    });
+    let ours = |line: &&str| line.is_empty() || *line == "/dev/null" || *line == log.to_str().unwrap();
+    let foreign: Vec<_> = seen.lines().filter(|line| !ours(line)).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+    let look = "test \"$(stat -c %d:%i /)\" = \"$(stat -c %d:%i ../../../../../..)\" && echo inside";
+    for number in 0..24 {
+        let directory = format!("/proc/self/fd/{number}");
+        let output = bundles.runtime(&["exec", "--cwd", &directory, &name, "/bin/sh", "-c", look]);
+        assert!(output.code != 0 || output.stdout == "inside\n", "{directory}: {output:#?}");
+    }
+    bundles.runtime(&["delete", "--force", &name]);
+    bundles.canary.assert_untouched("descriptors");
+}

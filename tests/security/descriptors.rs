@@ -4,7 +4,8 @@ use crate::harness::{IMAGE, Skep, entries};
 use std::process::Command;
 
 /// What a process of the container has open, and where it stands.
-const LOOK: &str = "for fd in /proc/self/fd/*; do echo $(basename $fd) $(readlink $fd); done; readlink /proc/self/cwd";
+const LOOK: &str =
+    "for fd in /proc/$$/fd/*; do echo -n \"${fd##*/} \"; readlink $fd || echo; done; readlink /proc/$$/cwd";
 
 /// The shell itself has 0 to 2; the directory that its pattern read is closed again.
 #[track_caller]
