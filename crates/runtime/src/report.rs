@@ -20,6 +20,21 @@ pub(crate) fn failed(actions: &[Action], program: &Program, step: u32, errno: i3
                 target.path.to_string_lossy()
             ))
         }
+        Some(
+            Action::MakeDevice { place: crate::plan::Entry { path, .. }, .. }
+            | Action::AttachEntry { target: crate::plan::Place { path, .. }, .. },
+        ) if errno == Errno::EXIST => Error::conflict(format!(
+            "cannot make the device `{}`: something else is there already; remove it from the image",
+            path.to_string_lossy()
+        )),
+        Some(Action::Remount(change)) if errno == Errno::INVAL => Error::invalid(format!(
+            "cannot remount `{}`: nothing is mounted there that takes these options",
+            change.path.to_string_lossy()
+        )),
+        Some(Action::MakeFileSystem { file_system, .. }) if errno == Errno::NODEV => {
+            let kind = file_system.kind.to_string_lossy();
+            Error::unsupported(format!("this kernel has no file system of type `{kind}`"))
+        }
         Some(Action::ChangeDirectory(path) | Action::MakeDirectory(path)) => {
             let path = path.to_string_lossy();
             told(errno, format!("cannot use the working directory `{path}`"), Some(Kind::Invalid))

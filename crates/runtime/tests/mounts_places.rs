@@ -194,3 +194,19 @@ fn a_read_only_root_leaves_its_mounts_writable() {
     );
     assert_eq!(text.unwrap(), "Read-only\nwritten\n");
 }
+
+#[test]
+fn a_read_only_tmpfs_has_its_mount_points_and_devices() {
+    for mut container in [Container::with_host_ids(""), Container::new("")] {
+        let source = container.root.path.join("etc");
+        container.spec["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+        container.spec["linux"]["devices"] = json!([{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3}]);
+        let closed = json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "mode=711"]});
+        let covered = json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]});
+        let mounts = [closed, bind(&source, "/data/deep/sub"), covered, tmpfs("/tmp")];
+        let script = "for place in /data /dev /tmp; do touch $place/x 2>/dev/null && echo $place; done; \
+                      echo x > /dev/extra && stat -c %a /data; touch /data/deep/sub/x && echo below";
+        fs::set_permissions(&source, PermissionsExt::from_mode(0o777)).unwrap();
+        assert_eq!(run(&mut container, &mounts, script).unwrap(), "/tmp\n711\nbelow\n");
+    }
+}

@@ -44,7 +44,9 @@ use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 use sys::mount::Attributes;
 
-pub(crate) use action::{Action, Delivery, FileSystem, Hook, Outside, OwnFileSystem, Pointers, Streams, borrow};
+pub(crate) use action::{
+    Action, Delivery, Entry, FileSystem, Hook, Outside, OwnFileSystem, Place, Pointers, Streams, borrow,
+};
 pub(crate) use binds::Bind;
 pub(crate) use devices::{Devices, LINKS, Node};
 use filter::Filter;

@@ -18,7 +18,7 @@ use std::path::Path;
 use failure::{Context as _, Error, Result};
 use init::step::{Missing, SLOTS};
 use oci_spec::runtime::{Linux, Mount};
-use sys::mount::READ_ONLY;
+use sys::mount::{Attributes, READ_ONLY};
 
 use super::action::{Action, Delivery, FileSystem, OwnFileSystem, Place, Remount, TakeOver};
 use super::binds::Bind;
@@ -79,6 +79,8 @@ pub(crate) struct Mounts {
     pub(crate) devpts: Option<u8>,
     /// Whether something else may hold a devpts at `/dev/pts`.
     pub(crate) other_devpts: bool,
+    /// File systems that are closed once all is in its place.
+    close: Vec<Action>,
     next: u8,
 }
 
@@ -94,6 +96,7 @@ pub(crate) fn read(mounts: &[Mount], around: Around<'_>, warnings: &mut Vec<Stri
         return Ok(found);
     }
     found.attach.extend(devices::others(devices, around.namespaces.mapping.is_some())?);
+    found.attach.append(&mut found.close);
     Ok(found)
 }
 
@@ -128,11 +131,15 @@ impl Mounts {
             options.own = file_systems::mapped_options(&options.own, around.namespaces.mapping.as_ref());
         }
         file_systems::add_label(kind, around.linux.mount_label().as_deref(), &mut options)?;
+        let mut file_system = file_systems::new(kind, mount.source().as_deref(), &options)?;
+        let covered = all.iter().rev().take_while(|later| !std::ptr::eq(*later, mount));
+        if matches!(kind, "tmpfs" | "ramfs") && !has_place(covered, &path) {
+            self.close_late(&mut file_system, &path);
+        }
         if kind == "tmpfs" && path.as_bytes() == b"/dev" {
-            self.add_devices(path, &options, devices, mount_points(all, around.terminal)?);
+            self.add_devices(file_system, path, devices, mount_points(all, around.terminal)?);
             return Ok(());
         }
-        let file_system = file_systems::new(kind, mount.source().as_deref(), &options)?;
         match file_systems::owner(kind) {
             Some(namespace) if idmap.is_none() => self.add_kernel(file_system, path, &options, namespace, around),
             Some(_) if kind != "tmpfs" => {
@@ -208,14 +215,27 @@ impl Mounts {
         self.attach.push(attach(PASSING, what, path, Missing::Directory));
     }
 
+    /// A read-only file system of the container's own gets its mount points, nodes and copies first.
+    fn close_late(&mut self, file_system: &mut FileSystem, path: &CString) {
+        let closed = file_system.attributes & u32::try_from(READ_ONLY).unwrap_or(0);
+        if closed != 0 {
+            file_system.attributes &= !closed;
+            let options = Options {
+                bind: Some(false),
+                attributes: Attributes { set: READ_ONLY, ..Attributes::default() },
+                ..Options::default()
+            };
+            self.close.push(remount(path.clone(), options));
+        }
+    }
+
     fn add_devices(
         &mut self,
+        file_system: FileSystem,
         path: CString,
-        options: &Options,
         wanted: &devices::Wanted,
         points: Vec<(CString, Missing)>,
     ) {
-        let file_system = file_systems::plain(c"tmpfs", options.own.clone(), options.new_mount_attributes());
         let devices = Devices { file_system, nodes: wanted.inside.clone(), points, links: true };
         self.attach.push(Action::Receive { slot: PASSING, delivery: Delivery::Devices(devices) });
         self.attach.push(attach(PASSING, "tmpfs with device nodes".to_owned(), path, Missing::Directory));
@@ -223,8 +243,7 @@ impl Mounts {
 
     /// v2: the group itself. v1: a tmpfs with a directory for each hierarchy.
     fn add_cgroup(&mut self, path: CString, options: &Options) {
-        let attributes =
-            sys::mount::Attributes { set: u64::from(options.new_mount_attributes()), ..Default::default() };
+        let attributes = Attributes { set: u64::from(options.new_mount_attributes()), ..Attributes::default() };
         if crate::cgroup::is_unified() {
             self.attach.push(Action::Receive { slot: PASSING, delivery: Delivery::Cgroup(attributes) });
             self.attach.push(attach(PASSING, "the cgroup".to_owned(), path, Missing::Directory));
@@ -232,7 +251,7 @@ impl Mounts {
         }
         let (slot, early) = self.slot(false);
         let writable = u32::try_from(attributes.set & !READ_ONLY).unwrap_or(0);
-        let file_system = file_systems::plain(c"tmpfs", b"mode\x000755\0".to_vec(), writable);
+        let file_system = file_systems::plain(c"tmpfs", b"source\0cgroup\0mode\x000755\0".to_vec(), writable);
         let steps = if early { &mut self.make } else { &mut self.attach };
         steps.push(Action::MakeFileSystem { slot, file_system });
         self.attach.push(attach(slot, "tmpfs for cgroups".to_owned(), path, Missing::Directory));
@@ -279,6 +298,11 @@ fn remount(path: CString, options: Options) -> Action {
     let options_of_all = if options.bind.is_some() { Vec::new() } else { [options.whole, options.own].concat() };
     let (attributes, recursive) = (options.attributes, options.recursive);
     Action::Remount(Box::new(Remount { path, strict, options: options_of_all, attributes, recursive }))
+}
+
+/// Whether one of the mounts is at the place.
+fn has_place<'a>(mut mounts: impl Iterator<Item = &'a Mount>, path: &CString) -> bool {
+    mounts.any(|mount| paths::destination(mount.destination()).is_ok_and(|other| other == *path))
 }
 
 /// The root itself cannot be covered, and /proc only with proc: what is there is trusted afterwards (CVE-2019-19921).

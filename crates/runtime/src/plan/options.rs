@@ -58,8 +58,9 @@ pub(crate) const SLAVE: u64 = 1 << 19;
 pub(crate) const SHARED: u64 = 1 << 20;
 
 /// Words for the file system as a whole, and what the kernel calls them. Those without a name have no effect on a kernel
-/// of today: each file system knows by itself whether it counts versions, and how much it says in the kernel's log.
-const WHOLE: [(&str, Option<&str>); 11] = [
+/// of today: each file system knows by itself whether it counts versions or
+/// has access lists, and how much it says in the kernel's log.
+const WHOLE: [(&str, Option<&str>); 13] = [
     ("sync", Some("sync")),
     ("async", Some("async")),
     ("dirsync", Some("dirsync")),
@@ -71,6 +72,8 @@ const WHOLE: [(&str, Option<&str>); 11] = [
     ("noiversion", None),
     ("silent", None),
     ("loud", None),
+    ("acl", None),
+    ("noacl", None),
 ];
 
 /// What a mount's options say.
@@ -281,7 +284,7 @@ mod tests {
             rnosuid,rnosymfollow,ro,rprivate,rrelatime,rro,rrw,rshared,rslave,rstrictatime,rsuid,rsymfollow,runbindable,\
             rw,shared,silent,slave,strictatime,suid,symfollow,sync,tmpcopyup,unbindable,idmap,ridmap";
         assert_eq!(parsed(words).own, b"");
-        assert_eq!(parsed("hidepid=2,subset=pid,acl").own_words(), "hidepid=2,subset=pid,acl");
+        assert_eq!(parsed("hidepid=2,subset=pid,usrquota").own_words(), "hidepid=2,subset=pid,usrquota");
     }
 
     #[test]
