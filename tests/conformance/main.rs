@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod checkpoint;
 mod hooks;
 mod namespaces;
 mod process;

@@ -17,7 +17,7 @@ use failure::{Context as _, Error, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
 use runtime::cgroup::{self, Cgroup};
-use runtime::{ContainerId, DirectoryRoot, Launched, Plan, Request, Running, Stdio};
+use runtime::{AfterStart, ContainerId, DirectoryRoot, Launched, Plan, ProcessIdentity, Request, Running, Stdio};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::bundle::{self, Bundle};
@@ -87,7 +87,7 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
     }
     global.log.debug(|| format!("container `{id}`: launching"));
     let launched = runtime::launch(plan, &files, terminal.stdio()?)?;
-    let record = record(&bundle, &launched, &group, (own_users, global.systemd_cgroup))?;
+    let record = record(&bundle, (launched.identity(), launched.after_start()), &group, global.systemd_cgroup)?;
     undo.directory()?.write_record(&record)?;
     let running = go(launched, way, terminal.console, &record.program)?;
     let made = finish(undo, record, running)?;
@@ -118,7 +118,8 @@ fn go(launched: Launched, way: Way, console: Option<Console>, program: &str) -> 
     Ok(running)
 }
 
-fn finish(mut undo: Undo, record: Record, running: Running) -> Result<Made> {
+/// The container is there: nothing is undone any more.
+pub(crate) fn finish(mut undo: Undo, record: Record, running: Running) -> Result<Made> {
     let (root, directory) = undo.root.take().ok_or_else(|| Error::internal("the container's directory is gone"))?;
     Ok(Made { root, directory, record, running })
 }
@@ -138,12 +139,13 @@ impl Made {
 }
 
 /// A claimed directory, removed unless the container comes to be.
-struct Undo {
-    root: Option<(Root, Directory)>,
+pub(crate) struct Undo {
+    pub(crate) root: Option<(Root, Directory)>,
 }
 
 impl Undo {
-    fn directory(&self) -> Result<&Directory> {
+    /// The directory while it can be undone.
+    pub(crate) fn directory(&self) -> Result<&Directory> {
         let place = self.root.as_ref().map(|(_, directory)| directory);
         place.ok_or_else(|| Error::internal("the container's directory is gone"))
     }
@@ -192,24 +194,25 @@ fn add_environment(spec: &mut Spec, variables: &[String]) {
     }
 }
 
-fn record(
+/// What is written down of a container whose first process was made.
+pub(crate) fn record(
     bundle: &Bundle,
-    launched: &Launched,
+    (process, after_start): (ProcessIdentity, AfterStart),
     group: &cgroup::Path,
-    (own_users, systemd_cgroup): (bool, bool),
+    systemd_cgroup: bool,
 ) -> Result<Record> {
     let spec = &bundle.spec;
     Ok(Record {
         version: Record::VERSION,
         oci_version: spec.version().clone(),
-        process: launched.identity(),
+        process,
         bundle: text(&bundle.path)?,
         rootfs: text(&bundle.root()?)?,
         created: Timestamp::now().to_string(),
         cgroup: group.as_str().to_owned(),
-        after_start: launched.after_start(),
+        after_start,
         program: program(spec.process().as_ref()),
-        own_users,
+        own_users: bundle::has_own(spec, LinuxNamespaceType::User),
         own_processes: bundle::has_own(spec, LinuxNamespaceType::Pid),
         systemd_cgroup,
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
@@ -241,7 +244,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    fn read(spec: &Spec, socket: Option<&str>, way: Way) -> Result<Self> {
+    /// That of the first process.
+    pub(crate) fn read(spec: &Spec, socket: Option<&str>, way: Way) -> Result<Self> {
         let process = spec.process().as_ref().ok_or_else(|| Error::invalid("config.json has no `process`"))?;
         Self::of(process, socket, way != Way::Foreground)
     }

@@ -3,7 +3,7 @@
 //! A command's words, flags, manual and deed stand together in its file; this is only the list that finds it by its name,
 //! in the order of `help`.
 
-mod create;
+pub(crate) mod create;
 mod delete;
 mod exec;
 mod features;
@@ -11,7 +11,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
-mod run;
+pub(crate) mod run;
 mod spec;
 mod start;
 mod state;

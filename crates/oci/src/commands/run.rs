@@ -3,6 +3,7 @@
 //! In the foreground this process is the container's parent: it learns the end from the kernel, and deletes the container.
 
 use failure::Result;
+use runtime::Running;
 
 use super::{create, start};
 use crate::command::Command;
@@ -60,9 +61,20 @@ fn after(global: &Global, container: Container) -> Result<Container> {
 fn follow(global: &Global, made: Made, signals: &Signals, keep: bool) -> Result<u8> {
     let (container, running) = made.into_parts();
     let container = after(global, container)?;
+    stay(global, container, &running, signals, keep)
+}
+
+/// Waits for the end of a container, and deletes it.
+pub(crate) fn stay(
+    global: &Global,
+    container: Container,
+    running: &Running,
+    signals: &Signals,
+    keep: bool,
+) -> Result<u8> {
     // While it runs, others may pause, update or delete it.
     container.directory.unlock()?;
-    let code = foreground::follow(&running, signals)?;
+    let code = foreground::follow(running, signals)?;
     if !keep && let Some(container) = container.lock_again()? {
         destroy::destroy(global, container)?;
     }
