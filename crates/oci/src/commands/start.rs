@@ -2,8 +2,12 @@
 //!
 //! The name of its socket goes first, so that a container is started once; see [`crate::directory`].
 
+use std::time::Duration;
+
 use failure::{Error, Result};
 use runtime::hooks;
+use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::command::Command;
 use crate::container::{Container, Status};
@@ -38,10 +42,25 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
     if !container.directory.connect(&socket)? {
         return Err(Error::conflict("cannot start a container that has stopped"));
     }
-    runtime::start(&socket, &record.after_start)
-        .map_err(|failed| words::not_started("start", &record.program, failed))?;
+    if let Err(failed) = runtime::start(&socket, &record.after_start) {
+        await_reaper(record.process.pid);
+        return Err(words::not_started("start", &record.program, failed));
+    }
     after(&container)?;
     Ok(0)
+}
+
+/// The process of a failed start has ended. Whoever made the container learns so from the kernel, but tries to delete it
+/// as soon as it hears of the failure: that comes second. Who never reaps is not waited for.
+fn await_reaper(pid: i32) {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    for _ in 0..60 {
+        if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// The hooks after the start. If one fails, so does the start: the container is ended, and stays to be deleted.
