@@ -314,6 +314,30 @@ fn layers_that_replace_what_lower_layers_have() {
     }
 }
 
+/// What somebody mounted below a directory that becomes a root is not part of it: no operation sees it.
+#[test]
+fn what_is_mounted_below_a_root_is_not_part_of_it() {
+    let skep = Skep::new();
+    let canary = Canary::new(skep.file("canary"));
+    for place in ["etc", "dev", "proc", "work", "run", "tmp"] {
+        let tree = skep.file("mounted");
+        plant(&tree, "unused", Kind::File, &canary);
+        fs::create_dir_all(tree.join(place)).unwrap();
+        // In a mount namespace of its own, which goes with it.
+        let script = "mount --bind $0 $1/$2; cat < /dev/null; \
+            $SKEP run --rm -w /$2 rootfs:$1 /bin/sh -c \"cat /$2/passwd /$2/sub/file; echo x > /$2/new; rm -rf /$2/sub\"; \
+            id=$($SKEP create rootfs:$1 /bin/true); $SKEP cp $id:/$2 - | tr -d '\\0'; $SKEP export $id | tr -d '\\0'; \
+            $SKEP cp /etc/hostname $id:/$2/new; $SKEP diff $id; $SKEP rm -f $id";
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "bash", "-c", script, canary.path()]);
+        command.args([tree.to_str().unwrap(), place]);
+        skep.environment(&mut command);
+        assert_orderly(&skep.finish(command));
+        canary.assert_untouched(place);
+        fs::remove_dir_all(&tree).unwrap();
+    }
+}
+
 #[test]
 fn the_witness_sees_what_it_is_for() {
     let skep = Skep::with_image();
