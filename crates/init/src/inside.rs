@@ -15,6 +15,8 @@ use crate::step::{Missing, Target};
 const LONGEST: usize = 4096;
 /// How many dangling links are followed to make what they point to.
 const MOST_LINKS: usize = 16;
+/// How often a path is tried whose names change meanwhile.
+const MOST_TRIES: u32 = 100_000;
 
 /// Opens a path for reference only.
 pub(crate) fn look_up(root: BorrowedFd<'_>, path: &CStr, strict: bool) -> Result<OwnedFd> {
@@ -39,13 +41,14 @@ fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, strict: bool) -> Resul
     if strict {
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
-    // A rename somewhere on the way makes the kernel give up with EAGAIN.
-    loop {
+    // A rename somewhere makes the kernel give up with EAGAIN. Who renames without end may delay this, not stop it.
+    for _ in 0..MOST_TRIES {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             result => return result,
         }
     }
+    Err(Errno::AGAIN)
 }
 
 /// A path that changes while links are followed, with room for the zero that C wants.

@@ -15,6 +15,9 @@ use rustix::io::Errno;
 use super::views::{Lower, is_hidden, missing_layer};
 use super::{Overlay, UPPER};
 
+/// How often a path is tried while names on the machine change.
+const MOST_TRIES: u32 = 100_000;
+
 /// What one layer says about a path.
 enum Answer {
     Found(OwnedFd),
@@ -121,12 +124,13 @@ fn open_plain(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::R
 
 /// A rename or a mount anywhere on the machine may make the kernel give up on a path with `..` in it.
 fn open_below(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
-    loop {
+    for _ in 0..MOST_TRIES {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,
         }
     }
+    Err(Errno::AGAIN)
 }
 
 fn read_mounted(overlay: &Overlay, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
