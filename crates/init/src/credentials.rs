@@ -9,10 +9,12 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use crate::step::Credentials;
 
-/// Takes a user and a group of a user namespace in which this process has every capability, and no other group: its root,
+/// Takes a user and a group of a user namespace in which this process has every capability, and no other group if it may be `alone`: its root,
 /// as a rule. Capabilities are kept: only who stops being root loses them.
-pub(crate) fn become_owner(uid: u32, gid: u32) -> Result<()> {
-    rustix::thread::set_thread_groups(&[])?;
+pub(crate) fn become_owner(uid: u32, gid: u32, alone: bool) -> Result<()> {
+    if alone {
+        rustix::thread::set_thread_groups(&[])?;
+    }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
@@ -22,7 +24,9 @@ pub(crate) fn become_owner(uid: u32, gid: u32) -> Result<()> {
 pub(crate) fn assume(credentials: &Credentials<'_>) -> Result<()> {
     drop_bounding(credentials.bounding)?;
     rustix::thread::set_keep_capabilities(true)?;
-    rustix::thread::set_thread_groups(credentials.groups)?;
+    if let Some(groups) = credentials.groups {
+        rustix::thread::set_thread_groups(groups)?;
+    }
     let (uid, gid) = (Uid::from_raw(credentials.uid), Gid::from_raw(credentials.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;

@@ -43,6 +43,8 @@ pub enum Step<'a> {
         uid: u32,
         /// The group.
         gid: u32,
+        /// Give up all other groups.
+        alone: bool,
     },
     /// Makes a detached file system.
     MakeFileSystem {
@@ -381,8 +383,8 @@ pub struct Credentials<'a> {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Further groups.
-    pub groups: &'a [Gid],
+    /// Further groups; none: those that it has, where nobody may change them.
+    pub groups: Option<&'a [Gid]>,
     /// Capabilities, as the kernel's bits: what exec can ever give.
     pub bounding: u64,
     /// What it has and may use.

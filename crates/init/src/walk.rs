@@ -89,7 +89,7 @@ impl Child<'_> {
             Step::SetHostName(name) => rustix::system::sethostname(name),
             Step::SetDomainName(name) => rustix::system::setdomainname(name),
             Step::AwaitMapping => self.await_message(Message::Mapped),
-            Step::BecomeOwner { uid, gid } => credentials::become_owner(uid, gid),
+            Step::BecomeOwner { uid, gid, alone } => credentials::become_owner(uid, gid, alone),
             Step::MakeFileSystem { slot, file_system } => {
                 mounts::make(file_system).and_then(|made| self.keep(slot, made))
             }

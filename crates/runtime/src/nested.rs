@@ -15,6 +15,12 @@ pub(crate) fn is_nested() -> bool {
         .get_or_init(|| rustix::fs::stat("/proc/self/ns/user").is_ok_and(|found| found.st_ino != FIRST_USER_NAMESPACE))
 }
 
+/// Whether groups can be set in this process's user namespace and those below it. Who made it without privileges had to
+/// give that up: else he could leave a group that is kept from something.
+pub(crate) fn may_set_groups() -> bool {
+    !is_nested() || std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() != "deny")
+}
+
 /// Whether this process's user namespace has the group.
 pub(crate) fn has_group(id: u32) -> bool {
     if !is_nested() {

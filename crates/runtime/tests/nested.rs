@@ -48,10 +48,51 @@ fn is_inside(test: &str, setup: &str) -> bool {
     false
 }
 
+/// As `unshare --map-root-user` makes it for a user without privileges: one id, and no groups to set.
+fn is_inside_alone(test: &str) -> bool {
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--propagation", "private"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{text}");
+    false
+}
+
+#[test]
+fn groups_that_nobody_may_set_stay() {
+    if is_inside_alone("groups_that_nobody_may_set_stay") {
+        let script = "id -u; cat /proc/self/setgroups; busybox grep Groups /proc/self/status";
+        for mut container in [Container::with_host_ids(script), Container::new(script)] {
+            let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+            let mapped = container.spec["linux"]["uidMappings"] != json!([]);
+            container.spec["linux"]["uidMappings"] = if mapped { map.clone() } else { json!([]) };
+            container.spec["linux"]["gidMappings"] = if mapped { map } else { json!([]) };
+            let error = container.plan().err().unwrap().to_string();
+            assert!(error.starts_with("additional groups cannot be set") || mapped, "{error}");
+            container.spec["process"]["user"] = json!({"uid": 0, "gid": 0});
+            container.spec["mounts"][2]["options"] = json!(["newinstance"]);
+            let ended = run_as_it_is(&container);
+            assert!(ended.output.starts_with("0\ndeny\nGroups:"), "{}", ended.output);
+        }
+    }
+}
+
 /// With the root as it is on the disk, given to the container's root.
 fn run_directory(container: &Container) -> harness::Ended {
     let given = Command::new("chown").args(["-R", "100:100"]).arg(&container.root.path).status().unwrap();
     assert!(given.success());
+    run_as_it_is(container)
+}
+
+fn run_as_it_is(container: &Container) -> harness::Ended {
     let root = DirectoryRoot::open(&container.root.path).unwrap();
     let (stdio, output) = harness::piped();
     let running = launch(container.plan().unwrap(), &root, stdio).unwrap().start().unwrap();

@@ -68,8 +68,8 @@ impl fmt::Display for Action {
             Self::SetHostName(name) => write!(formatter, "set the host name `{name}`"),
             Self::SetDomainName(name) => write!(formatter, "set the domain name `{name}`"),
             Self::AwaitMapping => write!(formatter, "wait for the id maps"),
-            Self::BecomeOwner { uid: 0, gid: 0 } => write!(formatter, "become root of the user namespace"),
-            Self::BecomeOwner { uid, gid } => {
+            Self::BecomeOwner { uid: 0, gid: 0, .. } => write!(formatter, "become root of the user namespace"),
+            Self::BecomeOwner { uid, gid, .. } => {
                 write!(formatter, "become user {uid} and group {gid} of the user namespace")
             }
             Self::ChangeRoot { .. } => write!(formatter, "make it the root, beside the tree of the others"),

@@ -66,7 +66,7 @@ use scheduling::{EVERY_PROCESSOR, Processors};
 use crate::interfaces::{self, Interface};
 use crate::resctrl::{self, Assignment};
 use crate::seccomp::{Instruction, Listener};
-use crate::{ContainerId, Exec, cgroup};
+use crate::{ContainerId, Exec, cgroup, nested};
 
 /// What a container is to be.
 #[derive(Clone, Copy, Debug)]
@@ -280,7 +280,7 @@ impl ExecPlan {
         let mut actions = vec![Action::LeaveKeyring, join];
         actions.extend(last.map(Action::SetProcessors));
         if let Some(IdMaps { uid, gid, .. }) = maps {
-            actions.push(Action::BecomeOwner { uid, gid });
+            actions.push(Action::BecomeOwner { uid, gid, alone: nested::may_set_groups() });
         }
         actions.push(match namespaces::has_own_root(exec.linux) {
             true => Action::AdoptRoot,
@@ -415,7 +415,7 @@ fn before_root(
         if namespaces.is_new(USER) {
             actions.push(Action::AwaitMapping);
         }
-        actions.push(Action::BecomeOwner { uid, gid });
+        actions.push(Action::BecomeOwner { uid, gid, alone: nested::may_set_groups() });
     }
     Ok(())
 }

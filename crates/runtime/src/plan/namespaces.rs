@@ -15,10 +15,10 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use failure::{Context as _, Error, Result};
+use failure::{Context as _, Error, Kind, Result};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec, User};
 use rustix::fs::{Mode, OFlags};
-use rustix::thread::LinkNameSpaceType;
+use rustix::thread::{CapabilitySet, LinkNameSpaceType};
 
 use super::id_maps::IdMaps;
 use super::time::{self, Offsets};
@@ -100,6 +100,7 @@ impl Namespaces {
     fn read_maps(&mut self, linux: &Linux, user: &User) -> Result<()> {
         let given = |ranges: &Option<Vec<_>>| ranges.as_ref().is_some_and(|ranges| !ranges.is_empty());
         if self.at_clone & USER != 0 {
+            check_mapper()?;
             self.mapping = Some(IdMaps::read(linux, user)?);
         } else if let Some(namespace) = self.for_good.iter().find(|join| join.kind == USER) {
             let (users, groups) = crate::visit::maps_of(namespace)?;
@@ -131,6 +132,20 @@ impl Namespaces {
     /// Whether its file systems must be made by the parent: the container's user namespace has no say over it.
     pub(crate) fn is_foreign(&self, kind: u32) -> bool {
         self.mapping.is_some() && !self.is_new(kind) && self.owned & kind == 0
+    }
+}
+
+/// Whoever maps more than himself must have both capabilities. A user without them makes a user namespace around the runtime
+/// first (`podman unshare`, `unshare --map-auto`), with the help of newuidmap, in which he has them.
+fn check_mapper() -> Result<()> {
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    match rustix::thread::capabilities(None) {
+        Ok(sets) if !sets.effective.contains(needed) => Err(Error::new(
+            Kind::Denied,
+            "a new user namespace needs CAP_SETUID and CAP_SETGID for its id mappings; run this as root, or inside a user \
+             namespace, as `unshare --user --map-root-user --map-auto` makes one",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::thread::Gid;
 use super::id_maps::IdMaps;
 use super::paths;
 use crate::capabilities::{self, Set};
+use crate::nested;
 
 /// What is searched when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -20,7 +21,8 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    pub(crate) groups: Vec<Gid>,
+    /// None where groups cannot be set.
+    pub(crate) groups: Option<Vec<Gid>>,
     pub(crate) bounding: Set,
     pub(crate) permitted: Set,
     pub(crate) effective: Set,
@@ -67,7 +69,7 @@ impl Identity {
         let mut identity = Self {
             uid,
             gid,
-            groups: groups.collect::<Result<_>>()?,
+            groups: settable(groups.collect::<Result<_>>()?)?,
             bounding: Set::EMPTY,
             permitted: Set::EMPTY,
             effective: Set::EMPTY,
@@ -112,7 +114,7 @@ impl Identity {
         init::step::Credentials {
             uid: self.uid,
             gid: self.gid,
-            groups: &self.groups,
+            groups: self.groups.as_deref(),
             bounding: self.bounding.bits(),
             permitted: self.permitted.bits(),
             effective: self.effective.bits(),
@@ -123,10 +125,21 @@ impl Identity {
     }
 }
 
+/// The groups, if they can be set at all.
+fn settable(groups: Vec<Gid>) -> Result<Option<Vec<Gid>>> {
+    match (nested::may_set_groups(), groups.is_empty()) {
+        (true, _) => Ok(Some(groups)),
+        (false, true) => Ok(None),
+        (false, false) => Err(Error::unsupported(
+            "additional groups cannot be set: the user namespace of this process denies it; leave out `additionalGids`",
+        )),
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "user {} of group {}", self.uid, self.gid)?;
-        for (index, group) in self.groups.iter().enumerate() {
+        for (index, group) in self.groups.iter().flatten().enumerate() {
             write!(formatter, "{}{group}", if index == 0 { " and groups " } else { ", " })?;
         }
         match self.bounding.is_empty() {
