@@ -9,7 +9,9 @@
 mod harness;
 
 mod checkpoint;
+mod devices;
 mod hooks;
+mod mounts;
 mod namespaces;
 mod process;
 mod root;
