@@ -59,9 +59,12 @@ impl Log {
         }
     }
 
-    /// What was not done but does no harm.
+    /// What was not done but does no harm. Without a log file, stderr is often the container's own, whose output is not
+    /// for us to add to: only a person reads it there.
     pub(crate) fn warning(&self, message: &str) {
-        self.write(Level::Warning, message);
+        if self.debug || self.goes_to_file() || rustix::termios::isatty(std::io::stderr()) {
+            self.write(Level::Warning, message);
+        }
     }
 
     /// What helps to find a fault.

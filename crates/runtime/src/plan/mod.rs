@@ -357,7 +357,8 @@ impl Names {
         if let Some(name) = host.iter().chain(&domain).find(|name| name.len() > LONGEST_NAME) {
             return Err(Error::invalid(format!("the name `{name}` is longer than {LONGEST_NAME} bytes")));
         }
-        if namespaces.is_new(namespaces::UTS) {
+        // A bundle says all that it wants; the engine's containers are called by their ids.
+        if namespaces.is_new(namespaces::UTS) && request.bundle.is_none() {
             host.get_or_insert_with(|| request.id.short().to_owned());
         }
         Ok(Self { host, domain })
