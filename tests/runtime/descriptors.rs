@@ -39,7 +39,8 @@ fn activated_sockets_arrive_and_are_told() {
     let words = ["run", "-b", bundle.directory.to_str().unwrap(), &bundle.id];
     let output = with_descriptors(&bundle, OPENING, &words).env("LISTEN_FDS", "2").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2 1\nthree\nfour\n");
-    let others = with_descriptors(&bundle, OPENING, &words).env("LISTEN_FDS", "2").env("LISTEN_PID", "1").output().unwrap();
+    let others =
+        with_descriptors(&bundle, OPENING, &words).env("LISTEN_FDS", "2").env("LISTEN_PID", "1").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&others.stdout), "\n", "they were meant for another process");
 }
 

@@ -149,6 +149,10 @@ fn of_flags(words: &Words) -> Result<LinuxResources> {
 
 /// Checks the form; no limit of memory is none of swap either, as v1 wants it.
 fn resources(mut value: Value) -> Result<LinuxResources> {
+    if !value.is_object() {
+        // The types would take a list for the fields in their order.
+        return Err(Error::invalid("the resources are no JSON object"));
+    }
     if let Some(memory) = value.get_mut("memory").and_then(Value::as_object_mut)
         && memory.get("limit") == Some(&json!(-1))
         && memory.get("swap").is_none_or(Value::is_null)
