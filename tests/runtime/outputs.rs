@@ -1,10 +1,32 @@
 //! JSON outputs have the form of runc's, field by field; where runc is installed it is asked.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::Bundle;
+
+/// Every path in a value, with the kind of what is there: `data.cpu.usage.total: number`.
+fn form(value: &Value) -> BTreeMap<String, &'static str> {
+    fn walk(path: &str, value: &Value, found: &mut BTreeMap<String, &'static str>) {
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "bool",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        found.insert(path.to_owned(), kind);
+        for (name, value) in value.as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), value, found);
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk("", value, &mut found);
+    found
+}
 
 /// runc, if it is there and works here.
 fn runc(bundle: &Bundle, words: &[&str]) -> Option<Value> {
@@ -53,6 +75,42 @@ fn ps_shows_the_containers_processes_alone() {
     assert!(own.lines().count() == 4 && own.contains("sleep"), "{own}");
     let wrong = bundle.call(&["ps", &bundle.id, "-o", "comm"]);
     assert!(wrong.stderr.contains("couldn't find PID field"), "{}", wrong.stderr);
+}
+
+#[test]
+fn statistics_have_runcs_form() {
+    let mut bundle = Bundle::new("sleep 1000");
+    // runc wants what its own specification has.
+    bundle.spec["ociVersion"] = json!("1.0.2");
+    bundle.start();
+    let ours: Value = serde_json::from_str(&bundle.ok(&["events", "--stats", &bundle.id])).unwrap();
+    assert_eq!((&ours["type"], &ours["id"]), (&json!("stats"), &json!(bundle.id)));
+    assert!(ours["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0);
+    assert_eq!(ours["data"]["pids"]["current"], 1);
+    assert!(ours["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+    bundle.ok(&["delete", "-f", &bundle.id]);
+    let place = bundle.directory.to_str().unwrap();
+    let mut started = Command::new("timeout");
+    started.args(["60", "runc", "--root"]).arg(bundle.file("runc")).args(["run", "-d", "-b", place, &bundle.id]);
+    let silent = || std::process::Stdio::null();
+    let started = started.stdin(silent()).stdout(silent()).stderr(silent()).status();
+    if !started.is_ok_and(|status| status.success()) {
+        println!("skipped: no runc that runs here");
+        return;
+    }
+    let theirs = runc(&bundle, &["events", "--stats", &bundle.id]);
+    let mut end = Command::new("timeout");
+    end.args(["60", "runc", "--root"]).arg(bundle.file("runc")).args(["delete", "-f", &bundle.id]);
+    assert!(end.status().unwrap().success());
+    let (ours, theirs) = (form(&ours), form(&theirs.unwrap()));
+    // Counters that are zero are left out by both, and the kernel's own list of counters is the kernel's.
+    let lasting = |path: &&String| !path.contains(".raw.") && !path.contains("percpu") && !path.contains(".blkio.");
+    for (path, kind) in theirs.iter().filter(|(path, _)| lasting(path)) {
+        let same = ours.get(path).is_none_or(|own| own == kind);
+        assert!(same, "{path}: {:?} instead of {kind}", ours.get(path));
+        let missing = !ours.contains_key(path) && path.matches('.').count() < 4;
+        assert!(!missing, "{path} is missing");
+    }
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn every_command_has_a_manual() {
         "checkpoint",
         "create",
         "delete",
+        "events",
         "exec",
         "features",
         "kill",

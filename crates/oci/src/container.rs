@@ -11,7 +11,7 @@
 //! No status is kept on disk: a process that was killed could not have changed it.
 
 use failure::{Error, Result};
-use runtime::cgroup::{self, Cgroup};
+use runtime::cgroup::Cgroup;
 use runtime::{ContainerId, hooks};
 use rustix::fs::FlockOperation;
 
@@ -120,7 +120,7 @@ impl Container {
 
     /// Its control group.
     pub(crate) fn cgroup(&self) -> Result<Cgroup> {
-        Cgroup::open(&cgroup::Path::new(&self.record()?.cgroup)?)
+        Cgroup::open(&self.record()?.cgroup)
     }
 
     /// What its hooks are told.
@@ -138,6 +138,5 @@ impl Container {
 }
 
 fn is_frozen(record: &Record) -> bool {
-    let group = cgroup::Path::new(&record.cgroup).and_then(|path| Cgroup::open(&path));
-    group.and_then(|group| group.is_frozen()).unwrap_or(false)
+    Cgroup::open(&record.cgroup).and_then(|group| group.is_frozen()).unwrap_or(false)
 }

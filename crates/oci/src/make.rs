@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use failure::{Context as _, Error, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
-use runtime::cgroup::{self, Cgroup};
+use runtime::cgroup::{self, Cgroup, Driver};
 use runtime::{AfterStart, ContainerId, DirectoryRoot, Launched, Plan, ProcessIdentity, Request, Running, Stdio};
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -87,7 +87,7 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
     }
     global.log.debug(|| format!("container `{id}`: launching"));
     let launched = runtime::launch(plan, &files, terminal.stdio()?)?;
-    let record = record(&bundle, (launched.identity(), launched.after_start()), &group, global.systemd_cgroup)?;
+    let record = record(&bundle, (launched.identity(), launched.after_start()), &group)?;
     undo.directory()?.write_record(&record)?;
     let running = go(launched, way, terminal.console, &record.program)?;
     let made = finish(undo, record, running)?;
@@ -173,14 +173,8 @@ pub(crate) fn end_cut_off(global: &Global, directory: &Directory) -> Result<()> 
 /// Where the container's control group lies.
 pub(crate) fn cgroup_path(global: &Global, spec: &Spec, id: &ContainerId) -> Result<cgroup::Path> {
     let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    if global.systemd_cgroup {
-        return Err(Error::unsupported("--systemd-cgroup is not part of this version; leave it out"));
-    }
-    match given.and_then(|path| path.to_str()).filter(|path| !path.is_empty()) {
-        Some(path) if path.starts_with('/') => cgroup::Path::new(path),
-        Some(path) => cgroup::Path::new(&format!("/{path}")),
-        None => cgroup::Path::new(&format!("/{id}")),
-    }
+    let driver = if global.systemd_cgroup { Driver::Systemd } else { Driver::Cgroupfs };
+    cgroup::Path::of_specification(given.map(PathBuf::as_path), id.as_ref(), driver)
 }
 
 fn add_environment(spec: &mut Spec, variables: &[String]) {
@@ -199,7 +193,6 @@ pub(crate) fn record(
     bundle: &Bundle,
     (process, after_start): (ProcessIdentity, AfterStart),
     group: &cgroup::Path,
-    systemd_cgroup: bool,
 ) -> Result<Record> {
     let spec = &bundle.spec;
     Ok(Record {
@@ -209,12 +202,11 @@ pub(crate) fn record(
         bundle: text(&bundle.path)?,
         rootfs: text(&bundle.root()?)?,
         created: Timestamp::now().to_string(),
-        cgroup: group.as_str().to_owned(),
+        cgroup: group.clone(),
         after_start,
         program: program(spec.process().as_ref()),
         own_users: bundle::has_own(spec, LinuxNamespaceType::User),
         own_processes: bundle::has_own(spec, LinuxNamespaceType::Pid),
-        systemd_cgroup,
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         hooks: spec.hooks().as_ref().and_then(later_hooks),
     })

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use failure::{Error, Result};
 use oci_spec::runtime::Hooks;
-use runtime::{AfterStart, ProcessIdentity};
+use runtime::{AfterStart, ProcessIdentity, cgroup};
 use serde::{Deserialize, Serialize};
 
 /// The version that this program writes.
@@ -29,8 +29,8 @@ pub(crate) struct Record {
     pub(crate) rootfs: String,
     /// When it was created.
     pub(crate) created: String,
-    /// Its control group, as the specification or the default names it.
-    pub(crate) cgroup: String,
+    /// Its control group.
+    pub(crate) cgroup: cgroup::Path,
     /// What is left to do after the start, for what is said when it fails.
     #[serde(default)]
     pub(crate) after_start: AfterStart,
@@ -40,9 +40,6 @@ pub(crate) struct Record {
     pub(crate) own_users: bool,
     /// It has process ids of its own, so that all of it ends with its first process.
     pub(crate) own_processes: bool,
-    /// systemd made its control group.
-    #[serde(default)]
-    pub(crate) systemd_cgroup: bool,
     /// The user's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) annotations: BTreeMap<String, String>,

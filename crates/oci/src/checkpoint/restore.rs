@@ -102,7 +102,7 @@ fn restore(global: &Global, words: &Words, way: Way) -> Result<Made> {
     let made = resurrect(global, &prepared, terminal, &group.0).and_then(|running| {
         let Prepared { bundle, group: path, pid_file, .. } = &prepared;
         let of = (running.identity, runtime::AfterStart::default());
-        let record = make::record(bundle, of, path, global.systemd_cgroup)?;
+        let record = make::record(bundle, of, path)?;
         undo.directory()?.write_record(&record)?;
         if let Some(path) = pid_file {
             make::write_pid_file(path, record.process.pid)?;

@@ -208,20 +208,17 @@ fn user(base: &User, words: &Words) -> Result<User> {
 }
 
 /// The container's group, or one below it.
-fn group<'a>(container: &str, below: impl Iterator<Item = &'a str>) -> Result<cgroup::Path> {
-    let mut path = container.to_owned();
+fn group<'a>(container: &cgroup::Path, below: impl Iterator<Item = &'a str>) -> Result<cgroup::Path> {
+    let mut path = container.clone();
     for text in below {
-        let plain = text.trim_matches('/');
         if text.contains(':') {
             return Err(Error::unsupported(format!(
                 "--cgroup `{text}`: a group of one controller is not supported; name one for all without `:`"
             )));
         }
-        if !plain.is_empty() {
-            path = format!("{container}/{plain}");
-        }
+        path = container.below(text)?;
     }
-    cgroup::Path::new(&path)
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -259,8 +256,9 @@ mod tests {
         for words in ["id", "-u root id ls", "-g x id ls", "--cap NOSUCH id ls", "-u 1:b id ls"] {
             assert!(merged(words).is_err(), "{words}");
         }
-        assert!(group("/a", ["cpu:/b"].into_iter()).is_err());
-        assert!(group("/a", ["../b"].into_iter()).is_err());
-        assert_eq!(group("/a", ["/b"].into_iter()).unwrap().as_str(), "/a/b");
+        let container = cgroup::Path::new("/a").unwrap();
+        assert!(group(&container, ["cpu:/b"].into_iter()).is_err());
+        assert!(!group(&container, ["../b"].into_iter()).is_ok_and(|path| !path.as_str().starts_with("/a/")));
+        assert_eq!(group(&container, ["/b"].into_iter()).unwrap().as_str(), "/a/b");
     }
 }

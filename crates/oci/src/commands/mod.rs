@@ -5,6 +5,7 @@
 
 pub(crate) mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -25,6 +26,7 @@ pub(crate) static ALL: &[&Command] = &[
     &checkpoint::CHECKPOINT,
     &create::COMMAND,
     &delete::COMMAND,
+    &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
     &kill::COMMAND,
