@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use failure::{Context as _, Error, Kind, Result};
+use runtime::cgroup::Cgroup;
 use runtime::hooks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
@@ -47,13 +48,15 @@ pub(crate) fn destroy(global: &Global, container: Container) -> Result<()> {
         make::end_cut_off(global, &container.directory)?;
         return container.root.remove(container.directory);
     };
-    if let Ok(group) = container.cgroup() {
-        if !record.own_processes {
-            group.kill_all()?;
-        }
-        group.remove().context("unable to destroy container")?;
+    if !record.own_processes
+        && let Ok(group) = container.cgroup()
+    {
+        group.kill_all()?;
     }
-    give_shares_back(&container)?;
+    Cgroup::remove_at(&record.cgroup).context("unable to destroy container")?;
+    if record.shares {
+        give_shares_back(&container)?;
+    }
     let hooks = record.hooks.as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default();
     let state = container.hook_state("stopped", 0)?;
     container.root.remove(container.directory)?;

@@ -164,10 +164,7 @@ impl Drop for Undo {
 pub(crate) fn end_cut_off(global: &Global, directory: &Directory) -> Result<()> {
     // Killed before the specification was kept, or while it was written: then there was no group yet either.
     let Some(spec) = directory.read_config()?.and_then(|text| bundle::parse(&text).ok()) else { return Ok(()) };
-    match Cgroup::open(&cgroup_path(global, &spec, &directory.id)?) {
-        Ok(group) => group.remove(),
-        Err(_) => Ok(()),
-    }
+    Cgroup::remove_at(&cgroup_path(global, &spec, &directory.id)?)
 }
 
 /// Where the container's control group lies.
@@ -206,6 +203,7 @@ pub(crate) fn record(
         after_start,
         program: program(spec.process().as_ref()),
         own_users: bundle::has_own(spec, LinuxNamespaceType::User),
+        shares: spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some()),
         own_processes: bundle::has_own(spec, LinuxNamespaceType::Pid),
         annotations: spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         hooks: spec.hooks().as_ref().and_then(later_hooks),

@@ -40,6 +40,9 @@ pub(crate) struct Record {
     pub(crate) own_users: bool,
     /// It has process ids of its own, so that all of it ends with its first process.
     pub(crate) own_processes: bool,
+    /// It has shares of caches or bandwidth (resctrl).
+    #[serde(default)]
+    pub(crate) shares: bool,
     /// The user's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) annotations: BTreeMap<String, String>,

@@ -42,7 +42,7 @@ fn features() -> Value {
         "linux": {
             "namespaces": features.namespaces,
             "capabilities": features.capabilities,
-            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true},
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
             "seccomp": {
                 "enabled": true,
                 "actions": known::ACTIONS,
