@@ -9,6 +9,7 @@ mod image;
 mod load;
 mod peers;
 mod report;
+mod runtime;
 mod start;
 mod stopwatch;
 mod workshop;
@@ -34,6 +35,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("run", start::run),
     ("exec", start::exec),
     ("version", start::version),
+    ("runtime", runtime::runtime),
     ("crowd", crowd::start_and_remove),
     ("memory", crowd::memory),
     ("ps", crowd::list),

@@ -41,7 +41,8 @@ impl Peers {
 
     /// The names of those that are not there.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let mut missing: Vec<_> = ["crun", "runc", "podman"].into_iter().filter(|name| !installed(name)).collect();
+        let mut missing: Vec<_> =
+            ["crun", "runc", "youki", "podman"].into_iter().filter(|name| !installed(name)).collect();
         if !installed("dockerd") || !installed("docker") {
             missing.push("docker");
         }
@@ -50,7 +51,7 @@ impl Peers {
 
     /// The low-level runtimes that are there.
     pub(crate) fn runtimes(&self) -> Vec<&'static str> {
-        ["crun", "runc"].into_iter().filter(|name| installed(name)).collect()
+        ["crun", "runc", "youki"].into_iter().filter(|name| installed(name)).collect()
     }
 
     /// The engines that are there; dockerd is started at the first call.

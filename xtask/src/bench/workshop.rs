@@ -55,6 +55,16 @@ impl Workshop {
         command
     }
 
+    /// The binary under test.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.skep
+    }
+
+    /// Where states go that do not outlive the machine.
+    pub(crate) fn state(&self) -> &Path {
+        &self.run_directory
+    }
+
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.join("data")

@@ -55,11 +55,12 @@ pub(crate) static COMMAND: Command = Command {
 
 fn run(global: &Global, words: &Words) -> Result<u8> {
     let container = Container::find(global, &words.rest[0])?;
-    check(&container, words.has("ignore-paused"))?;
     let record = container.record()?;
     if !record.own_users {
+        // Early: what is done before this is done twice.
         runtime::sealed::ensure()?;
     }
+    check(&container, words.has("ignore-paused"))?;
     let pid_file = words.value("pid-file").filter(|path| !path.is_empty()).map(absolute).transpose()?;
     let text = container.directory.read_config()?.ok_or_else(|| Error::internal("config.json is gone"))?;
     let spec = bundle::parse(&text)?;

@@ -1,8 +1,9 @@
 //! System call filters: profiles, and the programs that the kernel runs for them.
 //!
-//! `profile` chooses rules for a container, `docker` is the table of the default profile, `compiler` makes a program of a
-//! filter (libseccomp's, with what is newer than libseccomp, made short by `condense`), `cache` keeps programs on disk so that a start only reads
-//! one file.
+//! `profile` chooses rules for a container, `docker` is the table of the default profile, `check` refuses what cannot be
+//! done, `compiler` makes a program of a filter (libseccomp's, with what is newer than libseccomp, made short by
+//! `condense`), `cache` keeps programs on disk so that a start only reads one file. `listener` connects the new process
+//! to the supervisor that a filter may ask.
 
 mod bpf;
 mod cache;
