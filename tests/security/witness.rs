@@ -6,6 +6,8 @@
 //!            a digest of contents and metadata (ctime too), and of the machine's own settings and files
 //!   Swapper  renameat2(RENAME_EXCHANGE) of pairs of names, as fast as it goes, until it is dropped
 //! ```
+//! inotify does not say who it was: a search through the whole of /tmp while the tests run is seen, too.
+//!
 //! Also used by the races of the crates `store` and `runtime`, which reach the same code without a process per round.
 
 use std::fmt::Write as _;
@@ -79,7 +81,9 @@ impl Canary {
             fs::write(directory.join(name), format!("root:x:0:0:{SECRET}:/root:/bin/sh\n")).unwrap();
         }
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
-        let watched = WatchFlags::ALL_EVENTS | WatchFlags::DONT_FOLLOW;
+        // All but closing: what another thread forks at this moment closes the files that were just made when it executes.
+        let watched = (WatchFlags::ALL_EVENTS | WatchFlags::DONT_FOLLOW)
+            .difference(WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE);
         walk(&directory, &mut |path, _| {
             inotify::add_watch(&events, path, watched).unwrap();
         });
