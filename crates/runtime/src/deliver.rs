@@ -12,14 +12,14 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::process::DumpableBehavior;
-use sys::mount::Attributes;
+use sys::mount::{ACCESS_TIME, Attributes};
 use sys::process::Clone;
 
 use crate::cgroup::Cgroup;
 use crate::file_system::{make, make_file_system};
 use crate::launch::{end, pair};
 use crate::plan::{Action, Bind, Delivery, Devices, FileSystem, IdMaps, Idmap, LINKS, MountMap, Node, OwnFileSystem};
-use crate::{Mapping, RootFilesystem, idmap};
+use crate::{Mapping, RootFilesystem, idmap, nested};
 
 /// File systems of namespaces that the container joins, in the order of the plan. Called while this process is there.
 pub(crate) fn foreign(actions: &[Action]) -> Result<Vec<OwnedFd>> {
@@ -160,8 +160,7 @@ impl Maker<'_> {
         let change = |change: Attributes, recursive: bool| {
             match recursive {
                 _ if change.is_empty() => Ok(()),
-                true => sys::mount::set_attributes_recursive(mount.as_fd(), change),
-                false => sys::mount::set_attributes(mount.as_fd(), change),
+                recursive => set_attributes(&mount, change, recursive),
             }
             .with_context(|| line("change the options of"))
         };
@@ -236,6 +235,20 @@ fn cannot_map(what: &str, way_out: Option<&str>, errno: Errno) -> Error {
             let line = format!("cannot map the ids of {what}");
             Err::<(), _>(errno).context(line).err().unwrap_or_else(|| Error::internal("no failure"))
         }
+    }
+}
+
+/// In a user namespace, what its creator has mounted keeps its access times: a word for them is not worth a failure.
+fn set_attributes(mount: &OwnedFd, change: Attributes, recursive: bool) -> rustix::io::Result<()> {
+    let set = |change| match recursive {
+        true => sys::mount::set_attributes_recursive(mount.as_fd(), change),
+        false => sys::mount::set_attributes(mount.as_fd(), change),
+    };
+    match set(change) {
+        Err(Errno::PERM) if nested::is_nested() && change.clear & ACCESS_TIME != 0 => {
+            set(Attributes { set: change.set & !ACCESS_TIME, clear: change.clear & !ACCESS_TIME, ..change })
+        }
+        done => done,
     }
 }
 

@@ -125,7 +125,10 @@ fn a_namespace_in_a_namespace_works_too() {
 
 #[test]
 fn a_masked_host_lends_its_own_proc_and_sysfs() {
-    let setup = "mount -t tmpfs -o ro tmpfs /proc/fs; mount -t tmpfs -o ro tmpfs /sys/firmware;";
+    // Another proc or sysfs that happens to be mounted here, without masks, would let the kernel make new ones.
+    let setup = "grep -E ' - (proc|sysfs) ' /proc/self/mountinfo | cut -d' ' -f5 | grep -vxE '/proc|/sys' | \
+                 while read -r other; do umount -l \"$other\"; done; \
+                 mount -t tmpfs -o ro tmpfs /proc/fs; mount -t tmpfs -o ro tmpfs /sys/firmware;";
     if is_inside("a_masked_host_lends_its_own_proc_and_sysfs", setup) {
         let mut container = Container::with_host_ids(
             "busybox grep -c ' /sys/firmware ' /proc/self/mountinfo; busybox grep ' /sys ' /proc/self/mountinfo | busybox grep -c 'ro,'",
@@ -145,5 +148,18 @@ fn limits_that_cannot_be_set_are_an_error() {
         let mut container = Container::with_host_ids("true");
         container.spec["linux"]["resources"] = json!({"memory": {"limit": 100_000_000}});
         assert!(container.run().is_err());
+    }
+}
+
+#[test]
+fn access_times_of_what_the_creator_mounted_stay() {
+    let setup = "mount -t tmpfs -o noatime tmpfs /mnt; chmod 777 /mnt;";
+    if is_inside("access_times_of_what_the_creator_mounted_stay", setup) {
+        let mut container =
+            Container::with_host_ids("busybox grep ' /data ' /proc/self/mountinfo | busybox cut -d' ' -f6");
+        let options = ["rbind", "rw", "relatime", "nosuid"];
+        let mount = json!({"destination": "/data", "type": "bind", "source": "/mnt", "options": options});
+        container.spec["mounts"].as_array_mut().unwrap().push(mount);
+        assert_eq!(container.run().unwrap().output, "rw,nosuid,noatime\n");
     }
 }

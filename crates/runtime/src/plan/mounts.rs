@@ -18,7 +18,7 @@ use std::path::Path;
 use failure::{Context as _, Error, Result};
 use init::step::{Missing, SLOTS};
 use oci_spec::runtime::{Linux, Mount};
-use sys::mount::{Attributes, READ_ONLY};
+use sys::mount::{Attributes, NO_DEVICES, READ_ONLY};
 
 use super::action::{Action, Delivery, FileSystem, OwnFileSystem, Place, Remount, TakeOver};
 use super::binds::Bind;
@@ -145,7 +145,13 @@ impl Mounts {
             Some(_) if kind != "tmpfs" => {
                 return Err(Error::unsupported(format!("a `{kind}` cannot show its files with other ids")));
             }
-            _ => self.add_other(OwnFileSystem { file_system, idmap }, path, &options),
+            _ => {
+                // What is the host's may hold nodes, which the container's root could not have made.
+                if around.namespaces.mapping.is_some() && kind != "devtmpfs" {
+                    file_system.attributes |= u32::try_from(NO_DEVICES).unwrap_or(0);
+                }
+                self.add_other(OwnFileSystem { file_system, idmap }, path, &options);
+            }
         }
         Ok(())
     }
