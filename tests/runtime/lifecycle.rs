@@ -97,6 +97,18 @@ fn run_keeps_or_detaches_if_told_to() {
 }
 
 #[test]
+fn paths_may_be_relative() {
+    let bundle = Bundle::new("exit 6");
+    bundle.write();
+    let name = bundle.directory.file_name().unwrap().to_str().unwrap().to_owned();
+    let pid_file = format!("{name}/relative.pid");
+    let mut run = bundle.runtime(&["run", "-b", &name, "--pid-file", &pid_file, &bundle.id]);
+    let status = run.current_dir(bundle.directory.parent().unwrap()).status().unwrap();
+    assert_eq!(status.code(), Some(6));
+    assert!(bundle.file("relative.pid").exists());
+}
+
+#[test]
 fn signals_to_run_reach_the_program() {
     let bundle = Bundle::new("trap 'exit 42' TERM; echo > /ready; while :; do sleep 0.01; done");
     bundle.write();

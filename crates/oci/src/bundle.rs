@@ -17,6 +17,7 @@ use crate::directory::read_whole;
 pub(crate) struct Bundle {
     /// Its absolute path.
     pub(crate) path: PathBuf,
+    directory: OwnedFd,
     /// What it asks for.
     pub(crate) spec: Spec,
     /// What of it could not be understood, and may be left out.
@@ -26,20 +27,23 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// Changes into the directory and reads the specification.
-    pub(crate) fn enter(path: Option<&str>) -> Result<Self> {
-        if let Some(path) = path.filter(|path| !path.is_empty()) {
-            rustix::process::chdir(path).with_context(|| format!("cannot change to the bundle `{path}`"))?;
-        }
-        let path = match path.map(Path::new) {
-            // A path without links and dots needs no look at where we are now.
-            Some(path) if path.is_absolute() => path.to_owned(),
-            _ => std::env::current_dir().context("cannot tell the path of the bundle")?,
-        };
-        let file = open_specification().with_context(|| format!("cannot open `{}/config.json`", path.display()))?;
+    /// Reads the specification. Nothing of this process changes, so that it can still be executed anew.
+    pub(crate) fn read(path: Option<&str>) -> Result<Self> {
+        let given = Path::new(path.filter(|path| !path.is_empty()).unwrap_or("."));
+        let directory = rustix::fs::open(given, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("cannot open the bundle `{}`", given.display()))?;
+        let path = std::path::absolute(given).context("cannot tell the path of the bundle")?;
+        let file =
+            open_specification(&directory).with_context(|| format!("cannot open `{}/config.json`", path.display()))?;
         let text = read_whole(file, "config.json")?;
         let (spec, warnings) = parse_telling(&text)?;
-        Ok(Self { path, spec, warnings, text })
+        Ok(Self { path, directory, spec, warnings, text })
+    }
+
+    /// Changes into the directory.
+    pub(crate) fn enter(&self) -> Result<()> {
+        rustix::process::fchdir(&self.directory)
+            .with_context(|| format!("cannot change to the bundle `{}`", self.path.display()))
     }
 
     /// The absolute path of the root.
@@ -50,9 +54,9 @@ impl Bundle {
 }
 
 /// A FIFO would keep the runtime waiting for ever, and a device might do anything when it is opened and read.
-fn open_specification() -> rustix::io::Result<OwnedFd> {
+fn open_specification(bundle: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open("config.json", flags, Mode::empty())?;
+    let file = rustix::fs::openat(bundle, "config.json", flags, Mode::empty())?;
     match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(file),
         _ => Err(Errno::INVAL),

@@ -17,7 +17,6 @@ mod commands;
 mod console;
 mod container;
 mod destroy;
-mod devices;
 mod directory;
 mod flags;
 mod foreground;

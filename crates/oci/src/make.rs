@@ -28,7 +28,7 @@ use crate::flags::Words;
 use crate::global::Global;
 use crate::preserved::Preserved;
 use crate::record::Record;
-use crate::{destroy, devices, words};
+use crate::{destroy, words};
 
 /// Who starts the container, and who waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,21 +54,22 @@ pub(crate) struct Made {
 pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
     let id = container_id(&words.rest[0])?;
     let pid_file = words.value("pid-file").filter(|path| !path.is_empty()).map(absolute).transpose()?;
-    let mut bundle = Bundle::enter(words.value("bundle"))?;
-    let own_users = bundle::has_own(&bundle.spec, LinuxNamespaceType::User);
-    if !own_users {
+    let socket = words.value("console-socket").filter(|path| !path.is_empty()).map(absolute).transpose()?;
+    let mut bundle = Bundle::read(words.value("bundle"))?;
+    if !bundle::has_own(&bundle.spec, LinuxNamespaceType::User) {
         runtime::sealed::ensure()?;
     }
+    // Not before: whoever is executed anew reads the same words, and paths among them start where they did.
+    bundle.enter()?;
     let preserved = Preserved::read(words.number("preserve-fds")?)?;
     add_environment(&mut bundle.spec, &preserved.environment);
-    devices::complete(&mut bundle.spec)?;
-    let terminal = Terminal::read(&bundle.spec, words.value("console-socket"), way)?;
+    let terminal = Terminal::read(&bundle.spec, socket.as_deref().and_then(Path::to_str), way)?;
     let group = cgroup_path(global, &bundle.spec, &id)?;
-    let socket = if way == Way::Create { Some(directory::start_socket()?) } else { None };
+    let start = if way == Way::Create { Some(directory::start_socket()?) } else { None };
     let cache = Root::seccomp_cache(&global.root);
     let request = Request {
         bundle: Some(&bundle.path),
-        start: socket.as_ref().map(OwnedFd::as_fd),
+        start: start.as_ref().map(OwnedFd::as_fd),
         preserved: preserved.count,
         pivot: !words.has("no-pivot"),
         new_keyring: !words.has("no-new-keyring"),
@@ -82,8 +83,8 @@ pub(crate) fn make(global: &Global, words: &Words, way: Way) -> Result<Made> {
     let directory = root.claim(&id, |cut_off| end_cut_off(global, cut_off))?;
     let undo = Undo { root: Some((root, directory)) };
     undo.directory()?.write_config(&bundle.text)?;
-    if let Some(socket) = &socket {
-        undo.directory()?.listen(socket)?;
+    if let Some(start) = &start {
+        undo.directory()?.listen(start)?;
     }
     global.log.debug(|| format!("container `{id}`: launching"));
     let launched = runtime::launch(plan, &files, terminal.stdio()?)?;

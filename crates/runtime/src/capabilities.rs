@@ -208,8 +208,16 @@ pub fn adjust(base: Set, add: &[String], drop: &[String]) -> Result<Set> {
 /// # Errors
 /// The kernel does not say.
 pub fn bounding() -> Result<Set> {
+    bounding_among(Set::ALL)
+}
+
+/// As [`bounding`], but only what is asked for: the kernel is asked of each.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn bounding_among(asked: Set) -> Result<Set> {
     let mut bits = 0;
-    for number in 0..NAMES.len() {
+    for number in asked.numbers() {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         // A number that this kernel does not know yet is not in the set.
         match rustix::thread::capability_is_in_bounding_set(capability) {

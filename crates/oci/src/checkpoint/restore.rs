@@ -30,7 +30,6 @@ use crate::command::Command;
 use crate::commands::create;
 use crate::commands::run::stay;
 use crate::console::Console;
-use crate::devices;
 use crate::directory::{Root, container_id};
 use crate::flags::{Flag, Order, Words};
 use crate::global::Global;
@@ -122,8 +121,8 @@ fn prepare(global: &Global, words: &Words, way: Way) -> Result<(Prepared, Termin
     let streams = descriptors::kept(images.as_fd())?;
     descriptors::check(&streams)?;
     let socket = words.value("console-socket").filter(|path| !path.is_empty()).map(make::absolute).transpose()?;
-    let mut bundle = Bundle::enter(words.value("bundle"))?;
-    devices::complete(&mut bundle.spec)?;
+    let bundle = Bundle::read(words.value("bundle"))?;
+    bundle.enter()?;
     let socket = socket.as_deref().and_then(Path::to_str);
     let terminal = Terminal::read(&bundle.spec, socket, way)?;
     let group = make::cgroup_path(global, &bundle.spec, &id)?;

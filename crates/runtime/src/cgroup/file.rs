@@ -1,6 +1,8 @@
 //! Control files: open, one read or write, close. Nothing is buffered, and a write is one system call, because the
 //! kernel takes each write as a whole command.
 
+use std::os::fd::OwnedFd;
+
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
@@ -9,9 +11,18 @@ const LARGEST: usize = 16 << 20;
 
 /// Writes a value to a file that exists.
 pub(super) fn write(path: &str, value: &str) -> Result<()> {
-    let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    write_to(&open(path)?, value)
+}
+
+/// Opens a file for more than one value.
+pub(super) fn open(path: &str) -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Writes one value.
+pub(super) fn write_to(file: &OwnedFd, value: &str) -> Result<()> {
     loop {
-        match rustix::io::write(&file, value.as_bytes()) {
+        match rustix::io::write(file, value.as_bytes()) {
             Err(Errno::INTR) => {}
             result => return result.map(drop),
         }

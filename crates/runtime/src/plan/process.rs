@@ -88,8 +88,9 @@ impl Identity {
     fn read_capabilities(&mut self, process: &Process, own: bool, warnings: &mut Vec<String>) -> Result<()> {
         let Some(wanted) = process.capabilities() else { return Ok(()) };
         let read = |set: &Option<oci_spec::runtime::Capabilities>| set.as_ref().map_or(Set::EMPTY, Set::from_oci);
-        let limit = if own { Set::ALL } else { capabilities::bounding()? };
         let bounding = read(wanted.bounding());
+        let asked = bounding.union(read(wanted.permitted())).union(read(wanted.inheritable()));
+        let limit = if own { Set::ALL } else { capabilities::bounding_among(asked)? };
         let lost = bounding.union(read(wanted.permitted())).difference(limit);
         if !lost.is_empty() {
             warnings.push(format!("the engine lacks {lost} and cannot grant it"));

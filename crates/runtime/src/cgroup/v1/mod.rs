@@ -222,9 +222,13 @@ impl Group {
     /// Writes device rules.
     pub(super) fn write_devices(&self, lines: &[device::Line]) -> Result<()> {
         let directory = self.required(Controller::Devices)?;
-        lines.iter().try_for_each(|(name, line)| {
-            file::write(&format!("{directory}/{name}"), line)
-                .with_context(|| format!("device rule `{line}`: write `{name}`"))
+        // Most lines are for one file, which is opened once.
+        lines.chunk_by(|(one, _), (other, _)| one == other).try_for_each(|lines| {
+            let name = lines.first().map_or("", |(name, _)| name);
+            let file = file::open(&format!("{directory}/{name}")).with_context(|| format!("open `{name}`"))?;
+            lines.iter().try_for_each(|(_, line)| {
+                file::write_to(&file, line).with_context(|| format!("device rule `{line}`: write `{name}`"))
+            })
         })
     }
 
