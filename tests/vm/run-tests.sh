@@ -1,11 +1,11 @@
 #!/bin/bash
-# run-tests.sh TEMPORARY [FILTER]: runs the test binaries that test-v2.sh has sent, inside the VM, one after the other.
+# run-tests.sh TEMPORARY SECONDS [FILTER]: runs the test binaries that test-v2.sh has sent, inside the VM, one after the other.
 #
 # A binary's tests print only if they fail; each binary ends in one line `NAME: N passed, M failed, K ignored (S s)`.
-# A binary that takes longer than its share, or dies, counts as a failure. Last come the lines of all again, and what
+# A binary that takes longer than SECONDS, or dies, counts as a failure. Last come the lines of all again, and what
 # the tests left behind: mounts, cgroups and processes.
 set -u
-temporary=$1 filter=${2:-}
+temporary=$1 patience=$2 filter=${3:-}
 export SKEP_BIN=$PWD/skep PATH=$PATH:/usr/sbin:/sbin
 mkdir -p "$temporary"
 status=0 summary=
@@ -17,7 +17,7 @@ skips() { # BINARY: the tests of it that the file `skipped` names, as options
 for name in $(cat order); do
     log=/tmp/$name.log began=$SECONDS
     # shellcheck disable=SC2046 # Words are meant.
-    timeout "${LANE_BINARY_TIMEOUT:-420}" "tests/$name" --color=never ${filter:+"$filter"} $(skips "$name") > "$log" 2>&1
+    timeout "$patience" "tests/$name" --color=never ${filter:+"$filter"} $(skips "$name") > "$log" 2>&1
     code=$?
     result=$(grep '^test result' "$log" | sed 's/.* \([0-9]*\) passed; \([0-9]*\) failed; \([0-9]*\) ignored.*/\1 passed, \2 failed, \3 ignored/')
     # The engine's cases have a runner of their own.
