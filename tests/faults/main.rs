@@ -21,10 +21,12 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod archive;
 mod calls;
+mod runtime;
 mod scenario;
 mod scene;
 mod supervisor;
 
+use runtime::RUNTIME;
 use scenario::{ENGINE, Scenario};
 use scene::{Check, Scene};
 use std::io::Write as _;
@@ -228,7 +230,7 @@ fn sample(sweep: &mut Sweep, fault: Fault) {
 }
 
 fn named(name: &str) -> &'static Scenario {
-    ENGINE.iter().find(|scenario| scenario.name == name).unwrap()
+    ENGINE.iter().chain(RUNTIME).find(|scenario| scenario.name == name).unwrap()
 }
 
 macro_rules! commands {
@@ -252,4 +254,11 @@ commands! {
     cp_out "cp-out"
     commit "commit"
     load "load"
+    runtime_create "runtime-create"
+    runtime_start "runtime-start"
+    runtime_run "runtime-run"
+    runtime_run_detached "runtime-run-detached"
+    runtime_exec "runtime-exec"
+    runtime_kill "runtime-kill"
+    runtime_delete "runtime-delete"
 }

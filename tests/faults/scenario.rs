@@ -18,7 +18,7 @@ pub(crate) struct Scenario {
     pub(crate) after: fn(&Scene) -> Check,
 }
 
-fn nothing(_: &Scene) -> Check {
+pub(crate) fn nothing(_: &Scene) -> Check {
     Ok(())
 }
 

@@ -55,7 +55,82 @@ impl Scene {
         fs::write(directory.join("files/file"), "some text\n").unwrap();
         let scene = Self { directory, culprits: BTreeMap::new(), ids: Vec::new() };
         scene.ok(&["load", "-q", "-i", &scene.file("image.tar")]);
+        for (bundle, program) in [("sleeps", ["sleep", "1000"].as_slice()), ("ends", &["true"])] {
+            scene.make_bundle(bundle, program);
+        }
         scene
+    }
+
+    /// A bundle for the runtime's own commands, whose container bears the mark.
+    fn make_bundle(&self, name: &str, program: &[&str]) {
+        let bundle = PathBuf::from(self.file(name));
+        let programs = bundle.join("rootfs/bin");
+        fs::create_dir_all(&programs).unwrap();
+        fs::copy("/bin/busybox", programs.join("busybox")).unwrap();
+        for applet in ["true", "sleep"] {
+            std::os::unix::fs::symlink("busybox", programs.join(applet)).unwrap();
+        }
+        self.ok(&["runtime", "spec", "--bundle", &self.file(name)]);
+        let path = bundle.join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = false.into();
+        config["process"]["args"] = program.into();
+        config["process"]["env"] = vec!["PATH=/bin".to_owned(), self.mark()].into();
+        config["linux"]["cgroupsPath"] = format!("/{}/{VICTIM}", self.name()).into();
+        fs::write(path, config.to_string()).unwrap();
+    }
+
+    /// Of the directory, and of the cgroup above those of the runtime's own containers.
+    fn name(&self) -> String {
+        self.directory.file_name().unwrap().to_string_lossy().into_owned()
+    }
+
+    /// A command of the runtime, with a state directory of its own.
+    pub(crate) fn runtime(&self, words: &[&str]) -> Vec<String> {
+        let root = self.directory.join("rt").display().to_string();
+        ["runtime", "--root", &root].iter().chain(words).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// What the runtime lists is true, can be deleted, and the name can be used again.
+    pub(crate) fn deletable(&self) -> Check {
+        self.runtime_is_true()?;
+        self.check(&self.runtime(&["delete", "--force", VICTIM]))?;
+        self.runtime_holds_nothing()?;
+        self.check(&self.runtime(&["run", "--bundle", &self.file("ends"), VICTIM]))?;
+        self.runtime_holds_nothing()?;
+        self.nothing_runs()
+    }
+
+    /// Whoever is listed has a state, and whoever runs is listed.
+    pub(crate) fn runtime_is_true(&self) -> Check {
+        let listed = self.check(&self.runtime(&["list", "--quiet"]))?;
+        let mut lives = false;
+        for id in listed.lines() {
+            let state = self.check(&self.runtime(&["state", id]))?;
+            let state: serde_json::Value = serde_json::from_str(&state).map_err(|error| error.to_string())?;
+            if state["status"] == "running" || state["status"] == "created" {
+                let pid = state["pid"].as_i64().unwrap_or_default();
+                let there = || Path::new("/proc").join(pid.to_string()).exists();
+                if !there() && self.check(&self.runtime(&["state", id]))?.contains(&format!("\"pid\": {pid},")) {
+                    return Err(format!("said to live, but there is no process {pid}: {state}"));
+                }
+                lives = true;
+            }
+        }
+        match lives {
+            true => Ok(()),
+            false => soon(|| match self.programs().as_slice() {
+                [] => Ok(()),
+                lost => Err(format!("runs, but is not listed: {lost:?}")),
+            }),
+        }
+    }
+
+    fn runtime_holds_nothing(&self) -> Check {
+        let entries = fs::read_dir(self.directory.join("rt")).into_iter().flatten().flatten();
+        let states = entries.map(|entry| entry.path()).filter(|path| !path.ends_with("@seccomp"));
+        let left: Vec<PathBuf> = states.chain(self.groups()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("left by the runtime: {left:?}")) }
     }
 
     /// A file beside the data.
@@ -193,6 +268,7 @@ impl Scene {
     pub(crate) fn close(mut self) -> Vec<String> {
         self.note(Vec::new(), "before any fault");
         self.run(&["rm", "-f", "-v", VICTIM]);
+        self.run(&self.runtime(&["delete", "--force", VICTIM]));
         std::thread::sleep(OF_AGE);
         let mut problems: Vec<String> = [self.check(&["container", "prune", "-f"]), self.check(&["rmi", "-f", IMAGE])]
             .into_iter()
@@ -212,12 +288,13 @@ impl Scene {
         for id in self.run(&["ps", "-aq", "--no-trunc"]).stdout.lines() {
             self.run(&["rm", "-f", "-v", id]);
         }
+        self.run(&self.runtime(&["delete", "--force", VICTIM]));
         for pid in self.processes() {
             if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
             }
         }
-        for group in self.groups() {
+        for group in self.groups().into_iter().chain(parents().map(|parent| parent.join(self.name()))) {
             fs::remove_dir(group).ok();
         }
         fs::remove_dir_all(&self.directory).ok();
@@ -241,10 +318,11 @@ impl Scene {
     }
 
     fn groups(&self) -> Vec<PathBuf> {
-        let top = Path::new("/sys/fs/cgroup");
-        let parents = fs::read_dir(top).unwrap().flatten().map(|entry| entry.path()).chain([top.to_owned()]);
-        let groups = parents.flat_map(|parent| self.ids.iter().map(move |id| parent.join("skep").join(id)));
-        groups.filter(|path| path.exists()).collect()
+        let below = |parent: PathBuf| {
+            let engine = self.ids.iter().map(|id| parent.join("skep").join(id)).collect::<Vec<_>>();
+            engine.into_iter().chain([parent.join(self.name()).join(VICTIM)])
+        };
+        parents().flat_map(below).filter(|path| path.exists()).collect()
     }
 
     fn mounts(&self) -> Vec<String> {
@@ -286,6 +364,12 @@ pub(crate) fn soon(mut question: impl FnMut() -> Check) -> Check {
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
+}
+
+/// The hierarchies.
+fn parents() -> impl Iterator<Item = PathBuf> {
+    let top = PathBuf::from("/sys/fs/cgroup");
+    fs::read_dir(&top).unwrap().flatten().map(|entry| entry.path()).chain([top])
 }
 
 fn command_line(pid: i32) -> String {
