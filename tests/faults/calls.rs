@@ -29,6 +29,8 @@ pub(crate) enum When {
     HowSays,
     /// The first argument is a descriptor of a file, not of a pipe, a socket or a device.
     IntoFile,
+    /// The argument with this number is given (`prlimit64` with a new limit; only looking never fails).
+    Given(usize),
     /// The second argument is one of these requests.
     Requests(&'static [u64]),
 }
@@ -88,7 +90,7 @@ pub(crate) static CALLS: &[Call] = &[
     call(libc::SYS_tgkill, "tgkill", Errno::PERM),
     call(libc::SYS_pidfd_open, "pidfd_open", Errno::MFILE),
     call(libc::SYS_pidfd_send_signal, "pidfd_send_signal", Errno::PERM),
-    call(libc::SYS_prlimit64, "prlimit64", Errno::PERM),
+    Call { number: libc::SYS_prlimit64, name: "prlimit64", errno: Some(Errno::PERM), path: None, when: When::Given(2) },
     call(libc::SYS_setpriority, "setpriority", Errno::PERM),
     call(libc::SYS_sched_setaffinity, "sched_setaffinity", Errno::INVAL),
     call(libc::SYS_sched_setattr, "sched_setattr", Errno::PERM),

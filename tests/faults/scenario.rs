@@ -51,12 +51,14 @@ fn executes(scene: &Scene) -> Check {
     scene.check(&["exec", VICTIM, "true"]).map(drop)
 }
 
-/// The PID 1 of `--init` is skep's own: it may be what is broken, once the program runs.
+/// The PID 1 of `--init` is skep's own: it may be what is broken, once the program runs. Then that is what is recorded.
 fn executes_or_ended(scene: &Scene) -> Check {
-    match scene.check(&["inspect", "--format", "{{.State.ExitCode}}", VICTIM])?.as_str() {
-        "0" => executes(scene),
-        _ => Ok(()),
-    }
+    soon(|| {
+        let ended = |code: &String| code != "0";
+        let recorded =
+            || scene.check(&["inspect", "--format", "{{.State.ExitCode}}", VICTIM]).is_ok_and(|code| ended(&code));
+        executes(scene).or_else(|problem| if recorded() { Ok(()) } else { Err(problem) })
+    })
 }
 
 fn removable(scene: &Scene) -> Check {

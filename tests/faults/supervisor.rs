@@ -228,6 +228,7 @@ impl Supervisor {
             When::FlagsSay(index) => arguments[index] & WRITES != 0,
             When::HowSays => read_number(thread, arguments[2]).is_none_or(|flags| flags & WRITES != 0),
             When::IntoFile => file_behind(thread, arguments[0]).is_some(),
+            When::Given(index) => arguments[index] != 0,
             When::Requests(requests) => requests.contains(&arguments[1]),
         };
         if !is_effect {
