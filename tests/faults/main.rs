@@ -33,7 +33,7 @@ use std::io::Write as _;
 use supervisor::{Fault, Injection, Place, Watched, name_of, watch};
 
 /// In a sample, the faults of one kind and command.
-const SAMPLE: usize = 4;
+const SAMPLE: usize = 3;
 /// Faults between two looks at what has been left on disk.
 const BATCH: usize = 80;
 /// A command with as many problems needs no more.
