@@ -6,7 +6,7 @@
 //! groups that are joined by a write with cgroup v1 and at birth with v2, and what debug builds do before they close.
 //!
 //! After a change that is meant: `SKEP_BLESS=1 cargo test --test system_calls`, and look at the difference.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test ends at the first surprise")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `update`: limits of a running container, by flags and from JSON.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::process::Stdio;
 
 use crate::harness::{Bundle, is_v2};
@@ -26,6 +26,21 @@ fn flags_change_what_they_name() {
     for words in [["--memory", "x"], ["--cpu-period", "-1"], ["--l3-cache-schema", "L3:0=f"]] {
         assert_eq!(bundle.call(&["update", words[0], words[1], &bundle.id]).code, 1, "{words:?}");
     }
+}
+
+#[test]
+fn events_tell_want_of_memory_and_end_with_the_container() {
+    let mut bundle = Bundle::new("while ! test -e /go; do sleep 0.01; done; tail /dev/zero; exit 0");
+    bundle.spec["linux"]["resources"] = serde_json::json!({"memory": {"limit": 20 << 20}});
+    bundle.start();
+    let mut events = bundle.runtime(&["events", "--interval", "100ms", &bundle.id]);
+    let events = events.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(events.stdout.unwrap()).lines();
+    // Now it watches.
+    assert!(lines.next().unwrap().unwrap().starts_with("{\"type\":\"stats\""));
+    fs::write(bundle.root().join("go"), "").unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(rest.contains(&format!("{{\"type\":\"oom\",\"id\":\"{}\"}}", bundle.id)), "{rest:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! The form of the data is runc's (`types/events.go`), and the runtime's counters are serialized in it. One thread: it
 //! waits for the watch over the group and for the next interval at once.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use failure::{Context as _, Error, Result};
@@ -58,36 +58,39 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
         output::json_line(&statistics(id, &group)?)?;
         return Ok(0);
     }
-    follow(id, &group, interval)?;
+    // One that has ended just now has no events any more.
+    let Ok(process) = container.record()?.process.open() else { return Ok(0) };
+    follow(id, &group, &process, interval)?;
     Ok(0)
 }
 
-/// Until the group has no process any more.
-fn follow(id: &str, group: &Cgroup, interval: Duration) -> Result<()> {
+/// Until the container has ended: its first process, or all of its group.
+fn follow(id: &str, group: &Cgroup, process: &OwnedFd, interval: Duration) -> Result<()> {
     let mut watch = group.watch_memory()?;
     let mut next = Instant::now() + interval;
     loop {
         let rest = next.saturating_duration_since(Instant::now());
         let limit = Timespec { tv_sec: rest.as_secs() as i64, tv_nsec: rest.subsec_nanos().into() };
-        let ready = match poll(&mut [PollFd::new(&watch.as_fd(), PollFlags::IN)], Some(&limit)) {
+        let mut polled = [PollFd::new(&watch, PollFlags::IN), PollFd::new(process, PollFlags::IN)];
+        match poll(&mut polled, Some(&limit)) {
             Err(Errno::INTR) => continue,
-            ready => ready.context("cannot wait for events")? > 0,
+            ready => ready.context("cannot wait for events")?,
         };
-        if ready {
+        let [memory, ended] = polled.map(|polled| !polled.revents().is_empty());
+        // Want of memory may be why it ended.
+        if memory {
             match watch.take_event()? {
                 MemoryEvent::OutOfMemory => output::json_line(&Event { kind: "oom", id, data: None })?,
                 MemoryEvent::Nothing => {}
                 MemoryEvent::Ended => return Ok(()),
             }
         }
+        if ended {
+            return Ok(());
+        }
         if Instant::now() >= next {
             next += interval;
-            match statistics(id, group) {
-                Ok(event) => output::json_line(&event)?,
-                // It has just ended; the watch tells.
-                Err(_) if group.processes().is_ok_and(|pids| pids.is_empty()) => return Ok(()),
-                Err(failed) => return Err(failed),
-            }
+            output::json_line(&statistics(id, group)?)?;
         }
     }
 }
