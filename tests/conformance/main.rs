@@ -14,5 +14,6 @@ mod hooks;
 mod mounts;
 mod namespaces;
 mod process;
+mod resources;
 mod root;
 mod seccomp;
