@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -27,7 +28,11 @@ fn limited(fields: &[&str], resources: &Value, places: &[Place<'_>]) {
         let line = bundle.refusal();
         assert!(line.contains("cannot be set"), "{line}");
         assert!(!bundle.group("memory").exists(), "a group was made");
-        return field.lacks(if is_v2() { "cgroup v2 has no such limit here" } else { "no such controller of cgroup v1" });
+        return field.lacks(if is_v2() {
+            "cgroup v2 has no such limit here"
+        } else {
+            "no such controller of cgroup v1"
+        });
     }
     bundle.create();
     for (controller, file, expected) in here {
@@ -318,11 +323,7 @@ fn processes_are_counted() {
 /// No machine here has such a device: what can be tested is that a limit for it is not lost.
 #[test]
 fn remote_memory_access() {
-    limited(
-        &["linux.resources.rdma"],
-        &json!({"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}),
-        &[],
-    );
+    limited(&["linux.resources.rdma"], &json!({"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}), &[]);
 }
 
 #[test]
@@ -331,7 +332,9 @@ fn any_file_of_v2() {
     let mut bundle = Bundle::new("sleep 100");
     bundle.spec["linux"]["resources"] = json!({"unified": {"memory.high": "50331648", "cgroup.max.depth": "4"}});
     if !is_v2() {
-        assert!(bundle.refusal().contains("unified limit `cgroup.max.depth` cannot be set: this machine has cgroup v1"));
+        assert!(
+            bundle.refusal().contains("unified limit `cgroup.max.depth` cannot be set: this machine has cgroup v1")
+        );
         return field.lacks("this machine has cgroup v1");
     }
     bundle.create();
@@ -347,21 +350,70 @@ fn any_file_of_v2() {
 #[test]
 fn device_rules_decide_who_opens_what() {
     let _field = field(&["linux.resources.devices"]);
-    let script = ": > /dev/kmsg && echo kmsg; : > /dev/null && echo null; : < /dev/zero && echo zero";
+    let script = "true > /dev/kmsg && echo kmsg; true > /dev/null && echo null; true < /dev/zero && echo zero";
     let mut bundle = Bundle::new(&format!("{{ {script}; }} 2> /dev/null"));
     bundle.spec["linux"]["devices"] =
         json!([{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 438}]);
     for (rules, expected) in [
         (json!([{"allow": false, "access": "rwm"}]), "null\nzero\n"),
-        (json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}]), "kmsg\nnull\nzero\n"),
-        (json!([{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"}]), "null\nzero\n"),
+        (
+            json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}]),
+            "kmsg\nnull\nzero\n",
+        ),
+        (
+            json!([{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"}]),
+            "null\nzero\n",
+        ),
         (json!([{"allow": true, "access": "rwm"}]), "kmsg\nnull\nzero\n"),
     ] {
         bundle.spec["linux"]["resources"] = json!({"devices": rules});
         assert_eq!(bundle.run().stdout, expected, "{rules}");
     }
-    for rule in [json!({"allow": true, "access": "x"}), json!({"allow": true, "type": "c", "major": 99999, "access": "r"})] {
+    for rule in
+        [json!({"allow": true, "access": "x"}), json!({"allow": true, "type": "c", "major": 99999, "access": "r"})]
+    {
         bundle.spec["linux"]["resources"] = json!({"devices": [rule]});
         assert!(bundle.refusal().contains("device rule"), "{rule}");
     }
+}
+
+/// With `--systemd-cgroup` the path is `slice:prefix:name`, and the group is a scope of systemd.
+#[test]
+fn systemd_can_make_the_group() {
+    let _field = field(&["linux.cgroupsPath"]);
+    let mut bundle = Bundle::new("sleep 100");
+    bundle.spec["linux"]["cgroupsPath"] = json!(format!("skep-test.slice:skep:{}", bundle.id));
+    bundle.spec["linux"]["resources"] = json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 20}});
+    bundle.write();
+    let errors = bundle.file("create.err");
+    let create = ["--systemd-cgroup", "create", "--bundle", bundle.directory.to_str().unwrap(), &bundle.id];
+    let mut create = bundle.runtime(&create);
+    let status = create.stdout(Stdio::null()).stderr(fs::File::create(&errors).unwrap()).status().unwrap();
+    let errors = fs::read_to_string(errors).unwrap();
+    if !Path::new("/run/systemd/private").exists() {
+        assert!(!status.success() && errors.contains("systemd cannot be reached"), "{errors}");
+        return;
+    }
+    assert!(status.success(), "{errors}");
+    let unit = format!("skep-{}.scope", bundle.id);
+    let show = |property: &str| {
+        let output = Command::new("systemctl").args(["show", "-P", property, &unit]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let place = format!("/skep.slice/skep-test.slice/{unit}");
+    assert_eq!((show("ActiveState"), show("ControlGroup")), ("active".into(), place.clone()));
+    assert_eq!((show("MemoryMax"), show("TasksMax")), ("67108864".into(), "20".into()));
+    bundle.ok(&["start", &bundle.id]);
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", bundle.pid())).unwrap();
+    assert_eq!(groups.trim(), format!("0::{place}"));
+    // A namespace of its own: the scope is what the container takes for the root.
+    assert_eq!(bundle.exec("cat /proc/self/cgroup").stdout, "0::/\n");
+    bundle.ok(&["update", "--memory", "33554432", "--memory-swap", "33554432", &bundle.id]);
+    assert_eq!(show("MemoryMax"), "33554432");
+    bundle.ok(&["pause", &bundle.id]);
+    assert_eq!(bundle.state()["status"], "paused");
+    bundle.ok(&["resume", &bundle.id]);
+    bundle.ok(&["delete", "--force", &bundle.id]);
+    assert_eq!(show("LoadState"), "not-found");
+    assert!(!Path::new("/sys/fs/cgroup").join(place.trim_start_matches('/')).exists());
 }

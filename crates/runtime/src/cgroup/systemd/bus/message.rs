@@ -209,7 +209,31 @@ pub(super) fn answer(kind: Kind, reply_to: u32, text: &str, body_signature: &str
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// A message that is changed anywhere is read or refused, and nothing else.
+        #[test]
+        fn no_bytes_are_trusted(changes in proptest::collection::vec((0_usize..160, any::<u8>()), 0..6), end in 0_usize..160) {
+            let call = Call { destination: Some("a.b"), path: "/a", interface: "b.c", member: "D", signature: "s" };
+            let mut bytes = call.bytes(3, &[1, 0, 0, 0, b'x', 0]);
+            for (at, value) in changes {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            bytes.truncate(bytes.len().min(end));
+            if let Some(fixed) = bytes.first_chunk() {
+                let _ = Message::length(fixed);
+            }
+            if let Some(message) = Message::parse(bytes) {
+                let mut body = message.body();
+                let _ = (body.text(), body.number(), body.text_in_variant());
+            }
+        }
+    }
 
     #[test]
     fn a_call_is_laid_out_as_the_specification_says() {
