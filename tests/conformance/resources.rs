@@ -24,7 +24,7 @@ fn limited(fields: &[&str], resources: &Value, places: &[Place<'_>]) {
     let there = |controller: &str| controller.is_empty() || Path::new("/sys/fs/cgroup").join(controller).exists();
     let here: Vec<_> =
         places.iter().filter(|(controller, ..)| controller.is_empty() == is_v2() && there(controller)).collect();
-    if here.is_empty() || !can_be_had(here[0].1) {
+    if here.is_empty() || !here.iter().all(|(controller, file, _)| can_be_had(controller, file)) {
         let line = bundle.refusal();
         assert!(line.contains("cannot be set"), "{line}");
         assert!(!bundle.group("memory").exists(), "a group was made");
@@ -42,14 +42,13 @@ fn limited(fields: &[&str], resources: &Value, places: &[Place<'_>]) {
     }
 }
 
-/// Whether this kernel has a file that some lack, by what the groups here show.
-fn can_be_had(file: &str) -> bool {
-    let rare = ["weight", "rt_", "memsw", "kmem.tcp", "swap"];
-    if !rare.iter().any(|part| file.contains(part)) || file.starts_with("cpu.weight") {
-        return true;
-    }
-    let hierarchies = ["", "blkio", "cpu", "memory", "system.slice", "init.scope"];
-    hierarchies.iter().any(|name| Path::new("/sys/fs/cgroup").join(name).join(file).exists())
+/// Whether this kernel has a file that some lack: a group shows it, since the root has fewer.
+fn can_be_had(controller: &str, file: &str) -> bool {
+    let probe = format!("/sys/fs/cgroup/{controller}/skep-probe-{}-{file}", std::process::id());
+    fs::create_dir(&probe).unwrap();
+    let has = Path::new(&probe).join(file).exists();
+    fs::remove_dir(&probe).unwrap();
+    has
 }
 
 /// A block device of this machine.
@@ -240,21 +239,31 @@ fn cpus_and_memory_nodes() {
 
 #[test]
 fn weights_of_block_devices() {
-    let (major, minor) = block_device();
     limited(
         &["linux.resources.blockIO.weight"],
         &json!({"blockIO": {"weight": 500}}),
         &[("blkio", "blkio.bfq.weight", "500"), ("", "io.bfq.weight", "default 500")],
     );
-    limited(
-        &["linux.resources.blockIO.weightDevice"],
-        &json!({"blockIO": {"weightDevice": [{"major": major, "minor": minor, "weight": 300}]}}),
-        &[
-            ("blkio", "blkio.bfq.weight_device", &format!("{major}:{minor} 300")),
-            ("", "io.bfq.weight", &format!("{major}:{minor} 300")),
-        ],
-    );
     limited(&["linux.resources.blockIO.leafWeight"], &json!({"blockIO": {"leafWeight": 500}}), &[]);
+}
+
+/// A device has a weight only under the BFQ scheduler, which the test leaves as it is.
+#[test]
+fn weights_by_device() {
+    let mut field = field(&["linux.resources.blockIO.weightDevice"]);
+    let (major, minor) = block_device();
+    let mut bundle = Bundle::new("cat /proc/self/cgroup");
+    bundle.spec["linux"]["resources"] =
+        json!({"blockIO": {"weightDevice": [{"major": major, "minor": minor, "weight": 300}]}});
+    let outcome = bundle.run();
+    if outcome.code != 0 {
+        assert!(outcome.stderr.contains("blkio weight device") && outcome.stdout.is_empty(), "{}", outcome.stderr);
+        assert!(!bundle.group("blkio").exists(), "the group is left");
+        field.lacks("the disk has no scheduler with weights");
+    }
+    bundle.spec["linux"]["resources"] =
+        json!({"blockIO": {"weightDevice": [{"major": 4000, "minor": 77, "weight": 300}]}});
+    assert!(bundle.refusal().contains("blkio weight device"));
 }
 
 #[test]
