@@ -208,11 +208,12 @@ fn device_rules_are_changed_while_processes_run() {
 #[test]
 fn everything_is_counted() {
     let mut fixture = Fixture::specified("counted");
-    let group = fixture.create(r#"{"cpu":{"quota":1000,"period":20000},"pids":{"limit":9}}"#).unwrap();
+    let group = fixture.create(r#"{"pids":{"limit":9}}"#).unwrap();
     fixture.spawn(&group, "x=$(head -c 300000 /dev/zero | tr '\\0' a); while :; do :; done");
-    until("throttling", || group.metrics().unwrap().cpu.throttling.throttled_periods > 0);
     until("memory", || group.metrics().unwrap().memory.usage.usage > 300_000);
     until("the shell alone", || group.metrics().unwrap().pids.current == 1);
+    group.update(&resources(r#"{"cpu":{"quota":1000,"period":20000}}"#)).unwrap();
+    until("throttling", || group.metrics().unwrap().cpu.throttling.throttled_periods > 0);
     until("time of the program", || group.metrics().unwrap().cpu.usage.user > 0);
     let metrics = group.metrics().unwrap();
     assert!(metrics.cpu.usage.total > 0);
