@@ -148,4 +148,39 @@ mod tests {
         assert!(super::read(b"{\"process\": 7}").unwrap_err().to_string().starts_with("config.json is not valid: "));
         assert!(super::read(b"").is_err());
     }
+
+    /// Every property of the specification that concerns Linux: one that the types call otherwise would be lost in silence.
+    #[test]
+    fn no_property_is_lost() {
+        let written: Value = serde_json::from_str(include_str!("specification/every_property.json")).unwrap();
+        let (read, warnings) = read(&text(&written)).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let kept = serde_json::to_value(read).unwrap();
+        let mut lost = Vec::new();
+        compare(&written, &kept, "", &mut lost);
+        assert!(lost.is_empty(), "lost or changed: {lost:#?}");
+    }
+
+    fn compare(written: &Value, kept: &Value, place: &str, lost: &mut Vec<String>) {
+        match (written, kept) {
+            (Value::Object(written), Value::Object(kept)) => {
+                for (name, value) in written {
+                    compare(value, kept.get(name).unwrap_or(&Value::Null), &format!("{place}/{name}"), lost);
+                }
+            }
+            // Sets of capabilities have no order.
+            (Value::Array(written), Value::Array(kept)) if place.contains("capabilities") => {
+                if written.len() != kept.len() {
+                    lost.push(place.to_owned());
+                }
+            }
+            (Value::Array(written), Value::Array(kept)) if written.len() == kept.len() => {
+                for (index, (written, kept)) in written.iter().zip(kept).enumerate() {
+                    compare(written, kept, &format!("{place}/{index}"), lost);
+                }
+            }
+            (written, kept) if written == kept => {}
+            _ => lost.push(format!("{place}: {written} became {kept}")),
+        }
+    }
 }
