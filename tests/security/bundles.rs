@@ -29,7 +29,7 @@ struct Bundles {
 impl Bundles {
     fn new() -> Self {
         let skep = Skep::new();
-        let canary = Canary::new(skep.file("canary"));
+        let canary = Canary::new();
         Self { skep, canary, number: Cell::new(0), done: Cell::new(0) }
     }
 

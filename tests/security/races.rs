@@ -34,7 +34,7 @@ struct Race {
 impl Race {
     fn new() -> Self {
         let skep = Skep::with_image();
-        let canary = Canary::new(skep.file("canary"));
+        let canary = Canary::new();
         Self { skep, canary, count: std::cell::Cell::new((0, 0)) }
     }
 

@@ -6,7 +6,7 @@
 //!            a digest of contents and metadata (ctime too), and of the machine's own settings and files
 //!   Swapper  renameat2(RENAME_EXCHANGE) of pairs of names, as fast as it goes, until it is dropped
 //! ```
-//! inotify does not say who it was: a search through the whole of /tmp while the tests run is seen, too.
+//! inotify does not say who it was, so it lies in /run, where people search less than in /tmp.
 //!
 //! Also used by the races of the crates `store` and `runtime`, which reach the same code without a process per round.
 
@@ -52,8 +52,11 @@ pub(crate) struct Canary {
 }
 
 impl Canary {
-    /// Makes `directory` with whatever an engine might look for in it.
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    /// Makes a directory with whatever an engine might look for in it; it goes with the value.
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = Path::new("/run").join(format!("canary-{}-{number}", std::process::id()));
         for name in ["pts", "shm", "fd", "sub", "kernel", "1000"] {
             fs::create_dir_all(directory.join(name)).unwrap();
             fs::write(directory.join(name).join("file"), SECRET).unwrap();
@@ -119,6 +122,12 @@ impl Canary {
                 Err(errno) => panic!("inotify: {errno}"),
             }
         }
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -29,7 +29,7 @@ struct Scene {
 impl Scene {
     fn new(mut container: Container) -> Self {
         let root = container.root.path.clone();
-        let canary = Canary::new(root.join("../").join(format!("canary-{}", container.id.short())));
+        let canary = Canary::new();
         let target = fs::canonicalize(canary.path()).unwrap();
         for directory in ["race/real/sub/deep", "race/real/shm", "race/real/pts", "given/sub", "dev/pts", "dev/shm"] {
             fs::create_dir_all(root.join(directory)).unwrap();
@@ -82,12 +82,6 @@ impl Scene {
         drop(swapper);
         println!("rounds: {rounds} of {name}: {succeeded} succeeded, {swaps} swaps meanwhile");
         self.canary.assert_untouched(name);
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        fs::remove_dir_all(self.canary.path()).unwrap();
     }
 }
 

@@ -40,7 +40,7 @@ impl Scene {
         let layer = ground.layer(1, |_| ());
         let overlay = Overlay::new(&ground.store, &Base::Layers(vec![layer]), &ground.writable("one")).unwrap();
         let mount = overlay.mount(Some(namespace.map())).unwrap();
-        let canary = Canary::new(ground.path.join("canary"));
+        let canary = Canary::new();
         let host = ground.path.join("host");
         fs::create_dir_all(host.join("source/sub")).unwrap();
         fs::write(host.join("source/sub/file"), "payload").unwrap();
