@@ -76,6 +76,7 @@ impl Sweep {
         if scenario.ends && watched.status.is_some() {
             watched.wait_for_all();
         }
+        watched.is_over();
         let effects = watched.effects();
         let what = name_fault(scenario, injection.fault, &effects, watched.injected());
         self.effects = self.effects.max(effects.len());

@@ -69,6 +69,8 @@ struct Known {
     effects: Vec<String>,
     /// The effect that something was done to: its index.
     injected: Option<usize>,
+    /// The command is over: what its container does later is another command's.
+    over: bool,
     processes: BTreeSet<i32>,
     ids: BTreeSet<String>,
 }
@@ -114,6 +116,11 @@ impl Watched {
     /// Ids of containers that any effect named.
     pub(crate) fn ids(&self) -> Vec<String> {
         lock(&self.known).ids.iter().cloned().collect()
+    }
+
+    /// From now on nothing is done to any effect.
+    pub(crate) fn is_over(&self) {
+        lock(&self.known).over = true;
     }
 
     /// Waits for the monitor and the container, too.
@@ -196,7 +203,7 @@ impl Supervisor {
         known.processes.insert(process_of(thread));
         known.ids.extend(ids_in(&text));
         known.effects.push(text);
-        if !known.is_at(&self.injection.at) {
+        if known.over || !known.is_at(&self.injection.at) {
             return Some(Answer::Continue);
         }
         let answer = match (self.injection.fault, call.errno) {

@@ -12,8 +12,9 @@
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use failure::{Context as _, Error, Result};
+use failure::{Context as _, Error, Kind, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
 use runtime::cgroup::{self, Cgroup, Driver};
@@ -161,11 +162,22 @@ impl Drop for Undo {
     }
 }
 
+/// How long the process of a creation that was killed may take to notice.
+const ENDS_BY_ITSELF: Duration = Duration::from_secs(5);
+
 /// Ends what is left of a creation that was killed: its process ends by itself, its group stays.
 pub(crate) fn end_cut_off(global: &Global, directory: &Directory) -> Result<()> {
     // Killed before the specification was kept, or while it was written: then there was no group yet either.
     let Some(spec) = directory.read_config()?.and_then(|text| bundle::parse(&text).ok()) else { return Ok(()) };
-    Cgroup::remove_at(&cgroup_path(global, &spec, &directory.id)?)
+    let group = cgroup_path(global, &spec, &directory.id)?;
+    let start = Instant::now();
+    loop {
+        match Cgroup::remove_at(&group) {
+            // Not killed, because the group may be one that others live in, too.
+            Err(failed) if failed.kind() == Kind::Busy && start.elapsed() < ENDS_BY_ITSELF => {}
+            other => return other,
+        }
+    }
 }
 
 /// Where the container's control group lies.

@@ -83,7 +83,7 @@ pub(crate) fn kept(outside: &Outside<'_>, others: &[BorrowedFd<'_>], preserved: 
 /// just cloned and drops nothing that it copied: what the caller has open is not for the container, not even on the way
 /// into it (CVE-2024-21626).
 pub(crate) fn close_all_but(kept: &[u32]) {
-    // Failures leave descriptors that close at exec anyway.
+    // A failure leaves streams that are replaced later.
     if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         let put = [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr];
         for (number, put) in (0..).zip(put) {
@@ -95,9 +95,16 @@ pub(crate) fn close_all_but(kept: &[u32]) {
     let mut first = 3;
     for &number in kept {
         if number > first {
-            let _ = sys::descriptors::close_range(first, number - 1);
+            close_range(first, number - 1);
         }
         first = first.max(number + 1);
     }
-    let _ = sys::descriptors::close_range(first, u32::MAX);
+    close_range(first, u32::MAX);
+}
+
+/// A child that kept its parent's end of their channel would never hear that the parent is gone: better none.
+fn close_range(first: u32, last: u32) {
+    if sys::descriptors::close_range(first, last).is_err() {
+        sys::process::exit(125);
+    }
 }
