@@ -13,15 +13,15 @@
 
 mod bus;
 mod holder;
-mod manager;
 mod properties;
+mod service;
 mod unit;
 
 use failure::Result;
 use oci_spec::runtime::LinuxResources;
 
 use super::{device, host};
-use manager::Manager;
+use service::Manager;
 
 pub(super) use holder::Holder;
 pub(super) use unit::{Unit, is_root};
