@@ -48,6 +48,8 @@ pub(crate) struct Container {
     pub(crate) root: Root,
     pub(crate) directory: Directory,
     record: Option<Record>,
+    /// Whether the lock is ours.
+    locked: bool,
 }
 
 /// In the words that callers look for.
@@ -62,7 +64,7 @@ impl Container {
         let root = Root::open(&global.root)?.ok_or_else(|| does_not_exist(&id))?;
         let directory = root.directory(&id)?.ok_or_else(|| does_not_exist(&id))?;
         let record = directory.read_record()?;
-        Ok(Self { root, directory, record })
+        Ok(Self { root, directory, record, locked: false })
     }
 
     /// Finds it and waits for its lock, so that nobody else creates, starts or deletes it meanwhile.
@@ -70,7 +72,7 @@ impl Container {
         let id = container_id(id)?;
         let root = Root::open(&global.root)?.ok_or_else(|| does_not_exist(&id))?;
         let directory = root.directory(&id)?.ok_or_else(|| does_not_exist(&id))?;
-        let container = Self { root, directory, record: None };
+        let container = Self { root, directory, record: None, locked: false };
         container.lock_again()?.ok_or_else(|| does_not_exist(&id))
     }
 
@@ -80,15 +82,15 @@ impl Container {
         directory.lock(FlockOperation::LockExclusive)?;
         let record = directory.read_record()?;
         // What is locked may have no name any more.
-        if record.is_none() && root.directory(&directory.id)?.is_none() {
+        if record.is_none() && directory.is_gone() {
             return Ok(None);
         }
-        Ok(Some(Self { root, directory, record }))
+        Ok(Some(Self { root, directory, record, locked: true }))
     }
 
     /// One that this process has just made, and has locked.
     pub(crate) fn made(root: Root, directory: Directory, record: Record) -> Self {
-        Self { root, directory, record: Some(record) }
+        Self { root, directory, record: Some(record), locked: true }
     }
 
     /// Its id.
@@ -109,7 +111,7 @@ impl Container {
     /// How it fares.
     pub(crate) fn status(&self) -> Status {
         match &self.record {
-            None if self.directory.is_locked() => Status::Creating,
+            None if !self.locked && self.directory.is_locked() => Status::Creating,
             None => Status::Stopped,
             Some(record) if !record.process.is_alive() => Status::Stopped,
             Some(_) if self.directory.waits() => Status::Created,

@@ -84,7 +84,12 @@ impl Root {
                 return Err(errno).with_context(|| format!("cannot make the directory of container `{id}`"));
             }
             let Some(directory) = self.directory(id)? else { continue };
-            if !directory.lock(FlockOperation::NonBlockingLockExclusive)? {
+            // What we have just made is held for a moment at most, by who looks at it.
+            let operation = match made {
+                Ok(()) => FlockOperation::LockExclusive,
+                Err(_) => FlockOperation::NonBlockingLockExclusive,
+            };
+            if !directory.lock(operation)? {
                 return Err(exists());
             }
             if made.is_ok() {
@@ -169,9 +174,21 @@ impl Directory {
         self.lock(FlockOperation::Unlock).map(drop)
     }
 
-    /// Whether somebody holds the lock.
+    /// Whether it was removed while we had it open; another of its name may be there by now.
+    pub(crate) fn is_gone(&self) -> bool {
+        rustix::fs::fstat(&self.descriptor).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Whether somebody else holds the lock; not to be asked by its holder.
     pub(crate) fn is_locked(&self) -> bool {
-        !self.lock(FlockOperation::NonBlockingLockShared).unwrap_or(true)
+        match self.lock(FlockOperation::NonBlockingLockShared) {
+            Ok(false) => true,
+            Ok(true) | Err(_) => {
+                // Nobody is to wait for who only looked.
+                let _ = self.unlock();
+                false
+            }
+        }
     }
 
     /// Keeps the specification.
