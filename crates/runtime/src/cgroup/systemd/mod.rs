@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   holder         a process that does nothing, forked                         holder.rs
-//!   StartTransientUnit   the scope, with the holder and the limits             manager.rs, properties.rs, over bus/
+//!   StartTransientUnit   the scope, with the holder and the limits             service.rs, properties.rs, over bus/
 //!   files          every limit, as without systemd; hierarchies that systemd does not use
 //!   clone          the container's process, born in the group or joining it
 //!   settle         it is in: the holder may go
