@@ -114,7 +114,10 @@ impl Place {
 
     /// Says what was.
     pub(crate) fn finish(&self, engine: &str) {
-        assert_eq!(self.groups(), Vec::<PathBuf>::new(), "cgroups are left");
+        retry(|| match self.groups() {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("cgroups are left: {left:?}")),
+        });
         say(&format!("{engine}: {}\n", self.done.borrow().join(", ")));
     }
 
@@ -125,13 +128,11 @@ impl Place {
         String::from_utf8_lossy(&found.stdout).lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// The containers' cgroups.
+    /// The containers' cgroups. Not that of conmon, nor that of a pod in a hierarchy without controllers, which podman
+    /// forgets whatever the runtime is.
     fn groups(&self) -> Vec<PathBuf> {
-        self.parents()
-            .into_iter()
-            .flat_map(|parent| children(&parent))
-            .filter(|path| !path.ends_with("conmon"))
-            .collect()
+        let parents = self.parents().into_iter().filter(|parent| !parent.starts_with("/sys/fs/cgroup/systemd"));
+        parents.flat_map(|parent| children(&parent)).filter(|path| !path.ends_with("conmon")).collect()
     }
 
     fn parents(&self) -> Vec<PathBuf> {
