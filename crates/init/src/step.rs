@@ -245,6 +245,8 @@ pub enum Step<'a> {
         flags: u32,
         /// Who decides on calls that the filter leaves open.
         supervisor: Option<Supervisor<'a>>,
+        /// Whether the filter keeps this process from saying what fails.
+        mutes: bool,
     },
     /// Splits: this process stays as PID 1, which forwards and reaps; the child goes on.
     Supervise(Credentials<'a>),

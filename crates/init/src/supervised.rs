@@ -1,4 +1,5 @@
-//! Loading a filter whose calls a supervisor decides on, so that neither waits for the other.
+//! Loading a filter that allows little: one whose calls a supervisor decides on, so that neither waits for the other, and
+//! one that forbids to say what failed.
 //!
 //! ```text
 //!   C, which becomes the program          the witness, a thread of C             who listens at `listenerPath`
@@ -40,14 +41,16 @@ const SENT: u8 = 2;
 const OVER: u8 = 3;
 /// It has seen that.
 const GONE: u8 = 4;
+/// `SECCOMP_FILTER_FLAG_TSYNC`, which would give the witness the filter.
+const SYNCHRONIZE: u32 = 1;
 /// In the number that says what failed.
 const FAILED: u64 = 1 << 63;
 
 /// What both threads share.
 #[derive(Debug)]
 pub(crate) struct Witness {
-    connection: OwnedFd,
-    state: OwnedFd,
+    /// The connection to the supervisor, and what it is told.
+    supervisor: Option<(OwnedFd, OwnedFd)>,
     channel: OwnedFd,
     /// The step that is being taken.
     step: u32,
@@ -57,19 +60,18 @@ pub(crate) struct Witness {
     failure: AtomicU64,
 }
 
-/// Loads the filter and sends its listener to the supervisor. Returns the thread that has to report what fails from here on.
+/// Loads the filter and sends its listener to the supervisor, if there is one. Returns the thread that has to report what fails from here on.
 pub(crate) fn load(
     program: &[Instruction],
     flags: u32,
-    supervisor: Supervisor<'_>,
+    supervisor: Option<Supervisor<'_>>,
     channel: BorrowedFd<'_>,
     step: u32,
-) -> Result<&'static Witness> {
+) -> Result<Option<&'static Witness>> {
     let copy = |descriptor: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, 3);
-    let witness = sys::thread::start(
+    let started = sys::thread::start(
         Witness {
-            connection: copy(supervisor.connection)?,
-            state: copy(supervisor.state)?,
+            supervisor: supervisor.map(|asked| Ok((copy(asked.connection)?, copy(asked.state)?))).transpose()?,
             channel: copy(channel)?,
             step,
             listener: Slot::new(),
@@ -77,14 +79,22 @@ pub(crate) fn load(
             failure: AtomicU64::new(0),
         },
         Witness::run,
-    )?;
+    );
+    let witness = match started {
+        // One process and no more may be allowed. Then nobody hears of a failure, and no harm is done.
+        Err(Errno::AGAIN) if supervisor.is_none() => return seccomp::load(program, flags).map(|()| None),
+        started => started?,
+    };
     // If this fails there is no filter, and the caller can say it; the witness ends with the process.
-    witness.listener.put(seccomp::notify::load(program, flags)?);
+    match supervisor {
+        Some(_) => witness.listener.put(seccomp::notify::load(program, flags)?),
+        None => seccomp::load(program, flags & !SYNCHRONIZE)?,
+    }
     witness.phase.store(LOADED, Ordering::Release);
     while witness.phase.load(Ordering::Acquire) != SENT {
         core::hint::spin_loop();
     }
-    Ok(witness)
+    Ok(Some(witness))
 }
 
 impl Witness {
@@ -109,51 +119,15 @@ impl Witness {
         while self.phase.load(Ordering::Acquire) == LOADING {
             rustix::thread::sched_yield();
         }
-        let sent = self.listener.take().ok_or(Errno::BADF).and_then(|listener| self.hand_over(listener.as_fd()));
+        let sent = self.supervisor.as_ref().map_or(Ok(()), |(connection, state)| {
+            let listener = self.listener.take().ok_or(Errno::BADF)?;
+            hand_over(connection, state, listener.as_fd())
+        });
         if let Err(errno) = sent {
             self.end(self.step, errno.raw_os_error());
         }
         self.phase.store(SENT, Ordering::Release);
         self.watch();
-    }
-
-    /// The state in as many pieces as it takes, the first with the listener.
-    fn hand_over(&self, listener: BorrowedFd<'_>) -> Result<()> {
-        let mut buffer = [0_u8; 4096];
-        let mut position = 0;
-        loop {
-            let length = rustix::io::pread(&self.state, &mut buffer, position)?;
-            if length == 0 {
-                break;
-            }
-            let mut rest = buffer.get(..length).ok_or(Errno::OVERFLOW)?;
-            while !rest.is_empty() {
-                let listener = (position == 0).then_some(listener);
-                let sent = self.send(rest, listener)?;
-                position += sent as u64;
-                rest = rest.get(sent..).ok_or(Errno::OVERFLOW)?;
-            }
-        }
-        // Nobody was told anything: the parent has not written the state.
-        if position == 0 {
-            return Err(Errno::NODATA);
-        }
-        rustix::net::shutdown(&self.connection, Shutdown::Write)
-    }
-
-    fn send(&self, bytes: &[u8], listener: Option<BorrowedFd<'_>>) -> Result<usize> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = listener.map(|listener| [listener]);
-        if let Some(descriptors) = &descriptors {
-            control.push(SendAncillaryMessage::ScmRights(descriptors));
-        }
-        loop {
-            match rustix::net::sendmsg(&self.connection, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
     }
 
     fn watch(&self) {
@@ -173,5 +147,44 @@ impl Witness {
         // Nobody is left to tell if this fails.
         let _ = channel::send(&self.channel, Message::Failed { step, errno }, None);
         sys::process::exit(125)
+    }
+}
+
+/// The state in as many pieces as it takes, the first with the listener.
+fn hand_over(connection: &OwnedFd, state: &OwnedFd, listener: BorrowedFd<'_>) -> Result<()> {
+    let mut buffer = [0_u8; 4096];
+    let mut position = 0;
+    loop {
+        let length = rustix::io::pread(state, &mut buffer, position)?;
+        if length == 0 {
+            break;
+        }
+        let mut rest = buffer.get(..length).ok_or(Errno::OVERFLOW)?;
+        while !rest.is_empty() {
+            let listener = (position == 0).then_some(listener);
+            let sent = send(connection, rest, listener)?;
+            position += sent as u64;
+            rest = rest.get(sent..).ok_or(Errno::OVERFLOW)?;
+        }
+    }
+    // Nobody was told anything: the parent has not written the state.
+    if position == 0 {
+        return Err(Errno::NODATA);
+    }
+    rustix::net::shutdown(connection, Shutdown::Write)
+}
+
+fn send(connection: &OwnedFd, bytes: &[u8], listener: Option<BorrowedFd<'_>>) -> Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = listener.map(|listener| [listener]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    loop {
+        match rustix::net::sendmsg(connection, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
     }
 }

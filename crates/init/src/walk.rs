@@ -147,9 +147,9 @@ impl Child<'_> {
             Step::AwaitStart => self.await_message(Message::Start),
             Step::AcceptStart(listener) => self.accept_start(listener),
             Step::CloseDescriptors(first) => sys::process::close_on_exec_from(first),
-            Step::LoadFilter { program, flags, supervisor: None } => sys::seccomp::load(program, flags),
-            Step::LoadFilter { program, flags, supervisor: Some(supervisor) } => {
-                self.witness = Some(supervised::load(program, flags, supervisor, self.channel(), number)?);
+            Step::LoadFilter { program, flags, supervisor: None, mutes: false } => sys::seccomp::load(program, flags),
+            Step::LoadFilter { program, flags, supervisor, .. } => {
+                self.witness = supervised::load(program, flags, supervisor, self.channel(), number)?;
                 Ok(())
             }
             Step::Supervise(ref credentials) => {

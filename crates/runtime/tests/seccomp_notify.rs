@@ -188,6 +188,23 @@ fn what_fails_is_said_although_the_filter_forbids_to_say_it() {
 }
 
 #[test]
+fn a_filter_without_a_supervisor_hides_no_failure_either() {
+    let allowed = json!([{"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]);
+    for default in ["ERRNO", "KILL_PROCESS", "TRAP"] {
+        let mut container = Container::new("");
+        container.spec["process"]["args"] = json!(["no-such"]);
+        container.spec["linux"]["seccomp"] = json!({"defaultAction": format!("SCMP_ACT_{default}"),
+            "flags": ["SECCOMP_FILTER_FLAG_TSYNC"], "syscalls": allowed});
+        let error = container.run().err().unwrap();
+        assert_eq!(error.kind(), Kind::CommandNotFound, "{default}: {error}");
+        // Where there is one process and no more, it starts or fails all the same.
+        container.spec["linux"]["resources"]["pids"] = json!({"limit": 1});
+        let _ = container.run();
+        assert!(is_gone(&container.cgroup));
+    }
+}
+
+#[test]
 fn without_a_supervisor_nothing_is_made() {
     let place = Place::new("nobody");
     let mut container = Container::new("true");

@@ -75,7 +75,7 @@ pub(crate) enum Action {
     AwaitStart,
     AcceptStart(OwnedFd),
     CloseDescriptors { first: u32 },
-    LoadFilter { program: Vec<Instruction>, flags: u32, supervised: bool },
+    LoadFilter { program: Vec<Instruction>, flags: u32, supervised: bool, mutes: bool },
     Supervise,
     Execute,
 }
@@ -328,9 +328,12 @@ fn borrow_one<'a>(
         Action::AwaitStart => Step::AwaitStart,
         Action::AcceptStart(listener) => Step::AcceptStart(listener.as_fd()),
         Action::CloseDescriptors { first } => Step::CloseDescriptors(*first),
-        Action::LoadFilter { program, flags, supervised } => {
-            Step::LoadFilter { program, flags: *flags, supervisor: outside.supervisor.filter(|_| *supervised) }
-        }
+        Action::LoadFilter { program, flags, supervised, mutes } => Step::LoadFilter {
+            program,
+            flags: *flags,
+            supervisor: outside.supervisor.filter(|_| *supervised),
+            mutes: *mutes,
+        },
         Action::Supervise => Step::Supervise(identity.borrow()),
         Action::Execute => Step::Execute(program),
     }

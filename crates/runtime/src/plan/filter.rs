@@ -51,6 +51,7 @@ impl Filter {
     /// The step that loads it.
     pub(super) fn load(self) -> Action {
         let Self { program, flags, listener } = self;
-        Action::LoadFilter { program, flags, supervised: listener.is_some() }
+        let mutes = seccomp::mutes(&program);
+        Action::LoadFilter { program, flags, supervised: listener.is_some(), mutes }
     }
 }

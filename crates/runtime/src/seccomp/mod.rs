@@ -21,6 +21,7 @@ use std::path::Path;
 use failure::Result;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
 
+pub(crate) use bpf::mutes;
 use check::notifies;
 pub(crate) use listener::{Connection, Listener};
 pub use profile::{Profile, docker_default, parse_docker_json};
