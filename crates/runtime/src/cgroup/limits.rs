@@ -190,6 +190,7 @@ fn refusal(setting: &Setting, errno: Errno, directory: Option<&str>) -> Error {
             (Kind::Invalid, "memory and swap together must be at least the memory; set both".to_owned())
         }
         (Controller::Blkio, Errno::NODEV | Errno::NXIO) => (Kind::Invalid, "there is no such block device".to_owned()),
+        (Controller::Rdma, Errno::NODEV) => (Kind::Invalid, "there is no such device".to_owned()),
         (_, Errno::INVAL | Errno::RANGE) => (Kind::Invalid, format!("the kernel does not take it for `{file}`")),
         (_, Errno::OPNOTSUPP) => (Kind::Unsupported, format!("this kernel no longer has `{file}`")),
         _ => {
