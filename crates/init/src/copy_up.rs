@@ -44,8 +44,7 @@ pub(crate) fn take_over(root: BorrowedFd<'_>, mount: &OwnedFd, what: TakeOver<'_
                 copy_all(&source, &target)?;
             }
         }
-        // As the directory that is about to be made for it.
-        Err(Errno::NOENT) if what.mode => rustix::fs::fchmod(&target, Mode::from_raw_mode(0o755))?,
+        // A directory that is made for it says nothing.
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno),
     }

@@ -152,7 +152,7 @@ fn a_tmpfs_has_the_mode_of_the_directory_it_covers() {
     assert_eq!(mode(&["nosuid"], Some(0o1750)), "1750 0\n");
     assert_eq!(mode(&["nosuid", "ro"], Some(0o711)), "711 0\n");
     assert_eq!(mode(&["mode=0700"], Some(0o755)), "700 0\n");
-    assert_eq!(mode(&["nosuid"], None), "755 0\n");
+    assert_eq!(mode(&["nosuid"], None), "1777 0\n");
     assert_eq!(mode(&["tmpcopyup", "mode=0711"], Some(0o755)), "711 0\n");
     assert_eq!(mode(&["tmpcopyup"], Some(0o705)), "705 0\n");
 }
