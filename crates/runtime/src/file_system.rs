@@ -29,7 +29,13 @@ pub(crate) fn make_file_system(file_system: &FileSystem) -> Result<OwnedFd> {
         }
         opened => opened.with_context(|| format!("cannot make a file system of type {kind}"))?,
     };
+    let long = file_system.options().any(|(_, value)| value.to_bytes().len() > LONGEST_VALUE);
     finish(&context, file_system).with_context(|| {
+        if long {
+            return format!(
+                "cannot make a file system of type {kind} (one of its options may be too long for this kernel)"
+            );
+        }
         let said = said(&context);
         let said = if said.is_empty() { said } else { format!(" ({said})") };
         format!("cannot make a file system of type {kind}{said}")

@@ -156,7 +156,9 @@ fn the_root_has_its_propagation() {
             if !word.is_null() {
                 container.spec["linux"]["rootfsPropagation"] = word.clone();
             }
-            assert_eq!(fields(&mut container, "/"), field, "{word}");
+            // A machine whose own tree is shared is followed by a slave.
+            let found = fields(&mut container, "/");
+            assert!(found == field || (found == "master" && word == "slave"), "{word}: {found}");
         }
     }
     let mut container = Container::with_host_ids("");

@@ -125,7 +125,12 @@ fn an_overlay_has_lower_and_upper_directories() {
         let mount = json!({"destination": "/data", "type": "overlay", "source": "overlay", "options": options});
         let mut container = with(container, mount);
         container.spec["process"]["args"] = json!(["sh", "-c", "ls /data | busybox wc -l; echo x > /data/new"]);
-        assert_eq!(container.run().unwrap().output, format!("{layers}\n"));
+        let ended = match container.run() {
+            // Kernels before 6.7.
+            Err(failed) if layers > 2 && failed.to_string().contains("too long") => continue,
+            ended => ended.unwrap(),
+        };
+        assert_eq!(ended.output, format!("{layers}\n"));
         assert_eq!(fs::read_to_string(base.join("upper/new")).unwrap(), "x\n");
     }
 }
@@ -211,7 +216,7 @@ fn the_cgroup_view_is_the_containers_own_with_the_hosts_namespace_too() {
             "find() { busybox find \"$@\"; }; find /sys/fs/cgroup -name cgroup.procs | while read f; do \
                (echo $$ > $f) 2>/dev/null && echo written $f; done; \
              find /sys/fs/cgroup -mindepth 1 -type d | while read d; do (mkdir $d/x) 2>/dev/null && echo made $d; done; \
-             busybox cat /sys/fs/cgroup/*/cgroup.procs | busybox sort -u | busybox head -1"
+             busybox cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs 2>/dev/null | busybox sort -u | busybox head -1"
         ]);
         assert_eq!(container.run().unwrap().output, "1\n", "{private}");
     }
