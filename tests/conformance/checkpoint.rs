@@ -15,7 +15,7 @@ use crate::harness::{Bundle, Outcome};
 
 /// CRIU, if it says of itself that it works here.
 fn criu() -> Option<String> {
-    let program = std::env::var("CRIU").unwrap_or_else(|_| "criu".to_owned());
+    let program = program();
     let checked = Command::new(&program).arg("check").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let works = checked.is_ok_and(|status| status.success());
     if !works {
@@ -36,7 +36,20 @@ fn counting() -> Bundle {
     bundle.spec["linux"]["maskedPaths"] =
         json!(["/proc/keys", "/proc/acpi", "/proc/timer_list", "/sys/firmware", "/etc"]);
     bundle.spec["linux"]["readonlyPaths"] = json!(["/proc/sys", "/proc/bus"]);
+    bundle.spec["process"]["noNewPrivileges"] = json!(keeps_no_new_privileges());
     bundle
+}
+
+/// CRIU before 3.18 restores processes without the bit, which a restore refuses.
+fn keeps_no_new_privileges() -> bool {
+    let version = Command::new(program()).arg("--version").output();
+    let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let numbers: Vec<u32> = text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+    numbers.as_slice() >= [3, 18].as_slice()
+}
+
+fn program() -> String {
+    std::env::var("CRIU").unwrap_or_else(|_| "criu".to_owned())
 }
 
 fn count(bundle: &Bundle) -> u32 {

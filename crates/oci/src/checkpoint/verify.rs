@@ -66,7 +66,7 @@ fn check_process(status: &str, spec: &Spec) -> Result<()> {
         }
     }
     if process.and_then(oci_spec::runtime::Process::no_new_privileges).unwrap_or(false) && field("NoNewPrivs") != "1" {
-        return Err(refused("has a process that may gain privileges"));
+        return Err(refused("has a process that may gain privileges (criu keeps `no_new_privs` from 3.18 on)"));
     }
     if spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some()) && field("Seccomp") != "2" {
         return Err(refused("has a process without a seccomp filter"));
