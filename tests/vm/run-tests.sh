@@ -8,6 +8,8 @@ set -u
 temporary=$1 patience=$2 filter=${3:-}
 export SKEP_BIN=$PWD/skep PATH=$PATH:/usr/sbin:/sbin
 mkdir -p "$temporary"
+# As most machines have it; the lane's own choice would be every mount's.
+mount -o remount,relatime /
 status=0 summary=
 
 skips() { # BINARY: the tests of it that the file `skipped` names, as options

@@ -82,13 +82,6 @@ fn the_personality_is_taken() {
     assert_eq!(container.run().unwrap().output, native);
 }
 
-/// The kernel's version.
-fn kernel() -> (u32, u32) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split('.').map(|number| number.trim().parse().unwrap_or(0));
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
 #[test]
 fn memory_comes_from_the_nodes() {
     let mut container = Container::new("head -1 /proc/self/numa_maps");
@@ -103,7 +96,7 @@ fn memory_comes_from_the_nodes() {
         (json!({"mode": "MPOL_LOCAL"}), " local "),
         (json!({"mode": "MPOL_DEFAULT"}), " default "),
     ] {
-        if shown == " weighted interleave:0 " && kernel() < (6, 9) {
+        if shown == " weighted interleave:0 " && harness::kernel() < (6, 9) {
             continue;
         }
         container.spec["linux"]["memoryPolicy"] = policy;

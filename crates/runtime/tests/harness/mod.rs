@@ -152,6 +152,13 @@ pub fn is_gone(path: &cgroup::Path) -> bool {
     !Path::new(top).join(&path.as_str()[1..]).exists()
 }
 
+/// The kernel's version.
+pub fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.trim().parse().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// Whether cgroup v2 is all that there is.
 pub fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
