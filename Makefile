@@ -49,10 +49,10 @@ test-vm: build
 	@mkdir -p target/vm && cp target/skep tests/vm/smoke.sh target/vm/
 	tests/vm/lane.sh target/vm bash smoke.sh
 
-# What touches the kernel, tested in that VM with systemd as process 1: tests/vm/test-v2.sh has which tests, and how one of them
-# is run alone.
+# What touches the kernel, tested in that VM with systemd as process 1: tests/vm/test-v2.sh has which tests; TESTS=runtime.launch
+# runs one of them alone.
 test-v2: build
-	tests/vm/test-v2.sh
+	tests/vm/test-v2.sh $(TESTS)
 
 bench:
 	@xtask/install-packages $(BENCH_NEEDS)

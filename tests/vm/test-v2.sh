@@ -1,5 +1,5 @@
 #!/bin/bash
-# test-v2.sh [BINARY [FILTER]]: the tests of what touches the kernel, in the lane: Debian's kernel, cgroup v2, systemd.
+# test-v2.sh [BINARY,... [FILTER]]: the tests of what touches the kernel, in the lane: Debian's kernel, cgroup v2, systemd.
 #
 # All binaries run in one boot, with the release `skep` beside them. The debug binaries that `cargo test` makes are
 # taken as they are (the VM has Debian 12's C library), without their debug information. Emulated code is slow: the
@@ -7,7 +7,7 @@
 #
 #   cargo test --no-run  ->  target/vm-tests/{skep, skipped, run-tests.sh, tests/NAME}  ->  the VM  ->  a line a binary
 #
-# With a BINARY (`end_to_end`, `runtime.launch`), only that one, and of it only the tests whose names contain FILTER.
+# With BINARIES (`end_to_end`, `runtime.launch,runtime.hooks`), only those, and only their tests whose names contain FILTER.
 # Environment: SKEP_BIN (the static release binary), LANE_BINARY_TIMEOUT (seconds, 300), and those of lane.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -30,7 +30,7 @@ for pattern in "${wanted[@]}"; do
     while read -r package kind name path; do
         [ "$kind" = test ] || continue
         [[ "$package.$name" =~ ^$pattern$ ]] || continue
-        case "${1:-all}" in all | "$package" | "$name" | "$package.$name") ;; *) continue ;; esac
+        case ",${1:-all}," in ,all, | *",$package,"* | *",$name,"* | *",$package.$name,"*) ;; *) continue ;; esac
         strip --strip-debug -o "$share/tests/$package.$name" "$path"
         echo "$package.$name" >> "$share/order"
     done <<< "$built"
