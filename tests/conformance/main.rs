@@ -4,7 +4,13 @@
 //! container itself report what it sees. What the specification demands of impossible values is tested too: an error, and
 //! nothing made. The tests run natively and, by `make test-v2`, in a VM with cgroup v2; what both report is
 //! docs/conformance.md (`cargo xtask conformance`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test ends at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise"
+)]
 
 mod harness;
 

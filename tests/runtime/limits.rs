@@ -34,13 +34,14 @@ fn events_tell_want_of_memory_and_end_with_the_container() {
     bundle.spec["linux"]["resources"] = serde_json::json!({"memory": {"limit": 20 << 20}});
     bundle.start();
     let mut events = bundle.runtime(&["events", "--interval", "100ms", &bundle.id]);
-    let events = events.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufReader::new(events.stdout.unwrap()).lines();
+    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(events.stdout.take().unwrap()).lines();
     // Now it watches.
     assert!(lines.next().unwrap().unwrap().starts_with("{\"type\":\"stats\""));
     fs::write(bundle.root().join("go"), "").unwrap();
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(rest.contains(&format!("{{\"type\":\"oom\",\"id\":\"{}\"}}", bundle.id)), "{rest:?}");
+    assert!(events.wait().unwrap().success());
 }
 
 #[test]
