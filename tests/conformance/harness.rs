@@ -169,10 +169,15 @@ impl Bundle {
         outcome.stdout
     }
 
-    /// Runs the container to its end.
+    /// Runs the container to its end. What it logs, warnings among it, is with its errors.
     pub(crate) fn run(&self) -> Outcome {
         self.write();
-        self.call(&["run", "--bundle", self.directory.to_str().unwrap(), &self.id])
+        let log = self.file("log.txt");
+        let _ = fs::remove_file(&log);
+        let words = ["--log", log.to_str().unwrap(), "run", "--bundle", self.directory.to_str().unwrap(), &self.id];
+        let mut outcome = self.call(&words);
+        outcome.stderr.push_str(&fs::read_to_string(&log).unwrap_or_default());
+        outcome
     }
 
     /// Runs it; what it writes, if all went well.

@@ -63,8 +63,10 @@ impl Podman {
         self.container(&["--rm", "busybox", "/etc/passwd"]).fails(126);
         self.place.done("run, exit codes 7, 126, 127");
         let parent = format!("/{}", self.place.name);
-        let words = ["run", "--rm", "-it", "--network=none", "--cgroup-parent", &parent, "busybox", "tty"];
-        assert!(self.in_terminal(&words).ok().contains("/dev/pts/0"));
+        // A container that ends at once may be gone before podman's client is attached, whatever the runtime.
+        let words = ["--network=none", "--cgroup-parent", &parent, "busybox", "sh", "-c", "tty; sleep 1"];
+        let said = self.in_terminal(&[&["run", "--rm", "-it"], &words[..]].concat()).ok();
+        assert!(said.contains("/dev/pts/0"), "{said}");
         self.place.done("run -it");
         let options = ["--rm", "--read-only", "--user", "bee", "--hostname", "hive", "--cap-drop", "all", "busybox"];
         let said = self.container(&[&options[..], &["sh", "-c", "id -un; hostname; touch /no"]].concat()).fails(1);

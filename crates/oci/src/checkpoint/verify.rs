@@ -128,7 +128,7 @@ mod tests {
 
     fn spec() -> Spec {
         serde_json::from_str(
-            r#"{"ociVersion":"1.2.0","process":{"cwd":"/","noNewPrivileges":true,
+            r#"{"ociVersion":"1.2.0","process":{"cwd":"/","user":{"uid":0,"gid":0},"noNewPrivileges":true,
                 "capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"]}},
                 "linux":{"maskedPaths":["/proc/keys"],"readonlyPaths":["/proc/sys"]}}"#,
         )

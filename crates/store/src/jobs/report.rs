@@ -99,6 +99,6 @@ mod tests {
         assert_eq!(take_frame(&mut received).unwrap(), Some((PROGRESS, 1_u64.to_le_bytes().to_vec())));
         assert_eq!(received, [DONE]);
         let error = decode_error(&encode_error(&Error::not_found("a\nb")));
-        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, "a?b"));
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, "a\\nb"));
     }
 }
