@@ -389,7 +389,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Removes the group and groups below it; waits some 250 ms for processes that are ending. A group that is gone is a
+    /// Removes the group and groups below it; waits some seconds for processes that are ending. A group that is gone is a
     /// success.
     ///
     /// # Errors

@@ -8,14 +8,12 @@ use failure::{Context, Error, Result};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::path::Rules;
 use super::{file, host};
 
-/// How long a removal waits for processes that are on their way out, doubling from the first step: about 250 ms, or where
-/// nobody will try again, about four seconds.
+/// How long a removal waits for processes that are on their way out, doubling from the first step: about four seconds in
+/// all, which a busy machine needs now and then.
 const FIRST_WAIT: Duration = Duration::from_micros(500);
-const WAITS: u32 = 9;
-const PATIENT_WAITS: u32 = 13;
+const WAITS: u32 = 13;
 /// Groups nest no deeper than this below a container's own; the kernel's paths end long before.
 const DEEPEST: u32 = 1000;
 
@@ -42,7 +40,7 @@ pub(super) struct Made {
 impl Made {
     /// Removes what was made for the group in this directory, as far as nobody uses it.
     pub(super) fn undo(&self, directory: &str) {
-        let _ = if self.group { remove(directory, Rules::Engine) } else { Ok(()) };
+        let _ = if self.group { remove(directory) } else { Ok(()) };
         let Some(top) = &self.top else { return };
         let mut above = directory;
         while let Some((parent, _)) = above.rsplit_once('/').filter(|(parent, _)| parent.len() >= top.len()) {
@@ -113,13 +111,12 @@ pub(super) fn processes(directory: &str) -> rustix::io::Result<Vec<i32>> {
 }
 
 /// Removes a group and all below it, and waits a little for processes that are ending. A group that is gone is fine.
-pub(super) fn remove(directory: &str, rules: Rules) -> Result<()> {
-    let waits = if rules == Rules::Runtime { PATIENT_WAITS } else { WAITS };
+pub(super) fn remove(directory: &str) -> Result<()> {
     let mut wait = FIRST_WAIT;
-    for attempt in 0..=waits {
+    for attempt in 0..=WAITS {
         match rustix::fs::rmdir(directory) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY | Errno::NOTEMPTY) if attempt < waits => {
+            Err(Errno::BUSY | Errno::NOTEMPTY) if attempt < WAITS => {
                 remove_children(directory);
                 // Without children left, it is the processes that take their time.
                 match rustix::fs::rmdir(directory) {

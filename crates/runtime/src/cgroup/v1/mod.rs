@@ -287,7 +287,7 @@ impl Group {
 
     /// Removes every directory; goes on after a failure, and returns the first.
     pub(super) fn remove(&self) -> Result<()> {
-        let remove = |place: &Place| tree::remove(&place.directory, self.rules);
+        let remove = |place: &Place| tree::remove(&place.directory);
         self.places.iter().rev().map(remove).fold(Ok(()), Result::and)
     }
 

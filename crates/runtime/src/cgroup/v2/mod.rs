@@ -180,7 +180,7 @@ impl Group {
     }
 
     pub(super) fn remove(&self) -> Result<()> {
-        tree::remove(&self.directory, self.rules)
+        tree::remove(&self.directory)
     }
 
     fn fill(&self, path: &Path, settings: Vec<Setting>, rules: &[LinuxDeviceCgroup]) -> Result<Vec<String>> {
