@@ -96,7 +96,10 @@ fn run_as_it_is(container: &Container) -> harness::Ended {
     let root = DirectoryRoot::open(&container.root.path).unwrap();
     let (stdio, output) = harness::piped();
     let running = launch(container.plan().unwrap(), &root, stdio).unwrap().start().unwrap();
-    harness::finish(&running, output)
+    let ended = harness::finish(&running, output);
+    // Where one could be made at all.
+    runtime::cgroup::Cgroup::remove_at(&container.cgroup).unwrap();
+    ended
 }
 
 #[test]
