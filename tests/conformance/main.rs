@@ -20,6 +20,7 @@ mod hooks;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
 mod resources;
 mod root;
 mod seccomp;

@@ -114,9 +114,11 @@ impl<'a> Relay<'a> {
         Self { master, open: true, typing: true }
     }
 
-    /// Gives its terminal the size of ours.
+    /// Gives its terminal the size of ours, if ours has one.
     fn resize(&self) {
-        if let Ok(size) = tcgetwinsize(std::io::stdin()) {
+        if let Ok(size) = tcgetwinsize(std::io::stdin())
+            && (size.ws_row, size.ws_col) != (0, 0)
+        {
             let _ = tcsetwinsize(self.master, size);
         }
     }
