@@ -14,7 +14,8 @@ TARGET_DIR   := $(or $(CARGO_TARGET_DIR),target)
 STATIC       := -C target-feature=+crt-static -C relocation-model=static
 BUILD_NEEDS  := gcc libc6-dev libseccomp-dev
 DEMO_NEEDS   := $(BUILD_NEEDS) mmdebstrap
-TEST_NEEDS   := $(BUILD_NEEDS) busybox-static python3 skopeo umoci podman libdevmapper1.02.1
+TEST_NEEDS   := $(BUILD_NEEDS) busybox-static python3 skopeo umoci podman libdevmapper1.02.1 runc criu strace \
+                e2fsprogs iproute2 dbus-daemon
 # Unpacked below target/peers: installed, they would start services.
 TEST_PEERS   := docker.io containerd
 # docker.io is left to you: its package would start a service.
