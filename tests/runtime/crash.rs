@@ -34,18 +34,44 @@ fn a_killed_creation_can_be_deleted_and_made_again() {
 }
 
 #[test]
+fn a_killed_start_can_be_repeated() {
+    let bundle = Bundle::new("echo > /started; sleep 1000");
+    for round in 0..40_u64 {
+        bundle.create();
+        let mut start = std::process::Command::new(crate::harness::binary());
+        start.args(["runtime", "--root"]).arg(bundle.file("state")).args(["start", &bundle.id]);
+        let mut start = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(50 * round));
+        let _ = start.kill();
+        start.wait().unwrap();
+        // A word that was said just before may still be on its way.
+        if bundle.call(&["start", &bundle.id]).code != 0 {
+            assert_eq!(bundle.state()["status"], "running", "round {round}");
+        }
+        crate::lifecycle::eventually("it has started", || bundle.root().join("started").exists());
+        assert_eq!(bundle.state()["status"], "running", "round {round}");
+        bundle.ok(&["delete", "--force", &bundle.id]);
+        std::fs::remove_file(bundle.root().join("started")).unwrap();
+    }
+}
+
+#[test]
 fn two_creations_at_once_make_one_container() {
     let bundle = Bundle::new("sleep 1000");
     bundle.write();
     let place = bundle.directory.to_str().unwrap();
     let silent = || Stdio::null();
-    let mut both: Vec<_> = (0..2)
-        .map(|_| {
-            let mut create = bundle.runtime(&["create", "-b", place, &bundle.id]);
-            create.stdout(silent()).stderr(silent()).spawn().unwrap()
-        })
-        .collect();
-    let made = both.iter_mut().filter_map(|create| create.wait().unwrap().success().then_some(())).count();
-    assert_eq!(made, 1);
-    assert_eq!(crate::lifecycle::status(&bundle), "created");
+    // Many times, because what must not happen needs one of them to come between two calls of the other.
+    for round in 0..25 {
+        let mut both: Vec<_> = (0..2)
+            .map(|_| {
+                let mut create = bundle.runtime(&["create", "-b", place, &bundle.id]);
+                create.stdout(silent()).stderr(silent()).spawn().unwrap()
+            })
+            .collect();
+        let made = both.iter_mut().filter_map(|create| create.wait().unwrap().success().then_some(())).count();
+        assert_eq!(made, 1, "round {round}");
+        assert_eq!(crate::lifecycle::status(&bundle), "created");
+        bundle.ok(&["delete", "--force", &bundle.id]);
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   status      what is seen
 //!   creating    no record yet, and somebody holds the lock
-//!   created     its process waits: the socket for the start has its name
+//!   created     its process waits: it has not executed its program, and the socket for the start has its name
 //!   running     its process lives
 //!   paused      it lives, and its control group is frozen
 //!   stopped     its process has ended, or its creation was cut off
@@ -114,7 +114,7 @@ impl Container {
             None if !self.locked && self.directory.is_locked() => Status::Creating,
             None => Status::Stopped,
             Some(record) if !record.process.is_alive() => Status::Stopped,
-            Some(_) if self.directory.waits() => Status::Created,
+            Some(record) if self.directory.waits() && !record.process.has_executed() => Status::Created,
             Some(record) if is_frozen(record) => Status::Paused,
             Some(_) => Status::Running,
         }

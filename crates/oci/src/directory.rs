@@ -92,6 +92,11 @@ impl Root {
             if !directory.lock(operation)? {
                 return Err(exists());
             }
+            // Somebody took it for a creation that was cut off, before it was locked, or deleted it: what has its name
+            // by now is not ours to use nor to remove.
+            if directory.is_gone() {
+                continue;
+            }
             if made.is_ok() {
                 return Ok(directory);
             }
@@ -228,17 +233,21 @@ impl Directory {
         self.has(START)
     }
 
-    /// Connects to the container that waits for its start, and takes the name away, so that nobody else can; false if it
-    /// does not wait.
+    /// Connects to the container that waits for its start; false if it does not wait. The name stays until
+    /// [`Directory::forget_start`]: a starter that is killed before it said its word leaves a container to be started.
     pub(crate) fn connect(&self, socket: &OwnedFd) -> Result<bool> {
         match rustix::net::connect(socket, &self.start_address()?) {
             Ok(()) => {}
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(false),
             Err(errno) => return Err(errno).with_context(|| format!("cannot reach container `{}`", self.id)),
         }
-        rustix::fs::unlinkat(&self.descriptor, START, AtFlags::empty())
-            .with_context(|| format!("cannot start container `{}`", self.id))?;
         Ok(true)
+    }
+
+    /// Takes the name of the socket away once the container was started.
+    pub(crate) fn forget_start(&self) {
+        // It leads nowhere any more, and goes with the directory.
+        let _ = rustix::fs::unlinkat(&self.descriptor, START, AtFlags::empty());
     }
 
     /// Through the descriptor, because the path of a socket must be short.

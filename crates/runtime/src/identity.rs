@@ -50,6 +50,13 @@ impl ProcessIdentity {
         if self.is_alive() && !has_ended(&pidfd) { Ok(pidfd) } else { Err(gone()) }
     }
 
+    /// Whether it has executed a program since it was cloned: the kernel knows, whoever was killed meanwhile. A process
+    /// that has ended has not.
+    #[must_use]
+    pub fn has_executed(&self) -> bool {
+        read_stat(self.pid, parse_flags).is_ok_and(|flags| flags & FORKED_WITHOUT_EXEC == 0)
+    }
+
     /// Whether a child of this process ended without having executed anything: killed from outside, or for want of
     /// memory. It says nothing then, just as one whose program runs. To be asked before it is waited for.
     pub(crate) fn ended_before_its_program(&self) -> bool {

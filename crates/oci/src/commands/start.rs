@@ -1,6 +1,7 @@
 //! `start`: lets the process of a created container execute its program.
 //!
-//! The name of its socket goes first, so that a container is started once; see [`crate::directory`].
+//! The lock of its directory makes that happen once; the name of its socket goes last, so that a start that is killed can
+//! be repeated.
 
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ fn run(global: &Global, words: &Words) -> Result<u8> {
         await_reaper(record.process.pid);
         return Err(words::not_started("start", &record.program, failed));
     }
+    container.directory.forget_start();
     after(&container)?;
     Ok(0)
 }
