@@ -2,85 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops where it fails")]
 
-use std::fs;
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "harness/group.rs"]
+mod group;
 
-use oci_spec::runtime::LinuxResources;
-use runtime::cgroup::{Cgroup, Controller, Joiners, Path};
+use std::fs;
+use std::process::Command;
+
+use group::{Fixture, resources, until};
+use runtime::cgroup::{Cgroup, Controller, Path};
 
 const V1: &str = "/sys/fs/cgroup";
 /// Set for the process that sees a v2 tree at the usual place.
 const INSIDE_V2: &str = "SKEP_TEST_INSIDE_V2";
-
-/// A group that is gone when the test is over, however it ends.
-struct Fixture {
-    parent: String,
-    path: Path,
-    children: Vec<Child>,
-}
-
-impl Fixture {
-    fn new(name: &str) -> Self {
-        let parent = format!("/skep-test-{}-{name}", std::process::id());
-        let path = Path::new(&format!("{parent}/group")).unwrap();
-        Self { parent, path, children: Vec::new() }
-    }
-
-    fn create(&self, json: &str, extra: &[Controller]) -> failure::Result<Cgroup> {
-        Cgroup::create(&self.path, &resources(json), extra)
-    }
-
-    fn read(&self, controller: &str, file: &str) -> String {
-        let path = format!("{V1}/{controller}{}/{file}", self.path.as_str());
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
-    }
-
-    /// A shell in the group: it waits for a line before it starts, so that it has joined when it does.
-    fn spawn(&mut self, group: &Cgroup, script: &str) -> i32 {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("read line; {script}")]).stdin(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let pid = child.id().to_string();
-        match group.joiners().unwrap() {
-            Joiners::Tasks(files) => {
-                for file in files {
-                    rustix::io::write(&file, pid.as_bytes()).unwrap();
-                }
-            }
-            Joiners::Directory(directory) => {
-                use rustix::fs::{Mode, OFlags, openat};
-                let file = openat(&directory, "cgroup.procs", OFlags::WRONLY, Mode::empty()).unwrap();
-                rustix::io::write(&file, pid.as_bytes()).unwrap();
-            }
-        }
-        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-        self.children.push(child);
-        pid.parse().unwrap()
-    }
-
-    fn wait(&mut self) -> std::process::ExitStatus {
-        self.children.pop().unwrap().wait().unwrap()
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        if let Ok(group) = Cgroup::open(&self.path) {
-            let _ = group.kill_all();
-            self.children.drain(..).for_each(|mut child| drop(child.wait()));
-            let _ = group.remove();
-        }
-        if let Ok(parent) = Path::new(&self.parent).and_then(|path| Cgroup::open(&path)) {
-            let _ = parent.remove();
-        }
-    }
-}
-
-fn resources(json: &str) -> LinuxResources {
-    serde_json::from_str(json).unwrap()
-}
 
 fn v1() -> bool {
     let v1 = fs::metadata(format!("{V1}/memory")).is_ok();
@@ -90,23 +23,15 @@ fn v1() -> bool {
     v1
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !holds() {
-        assert!(Instant::now() < end, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn limits_are_set_and_changed() {
     if !v1() {
         return;
     }
-    let fixture = Fixture::new("limits");
+    let fixture = Fixture::of_engine("limits");
     let json = r#"{"memory":{"limit":67108864,"swap":134217728},"cpu":{"shares":512,"quota":50000,"period":100000},
         "pids":{"limit":20}}"#;
-    let group = fixture.create(json, &[]).unwrap();
+    let group = fixture.create_with(json, &[]).unwrap();
     assert!(group.warnings().is_empty(), "{:?}", group.warnings());
     assert_eq!(fixture.read("memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(fixture.read("memory", "memory.memsw.limit_in_bytes"), "134217728");
@@ -133,8 +58,8 @@ fn limits_are_set_and_changed() {
 
 #[test]
 fn processes_join_stand_still_and_die() {
-    let mut fixture = Fixture::new("life");
-    let group = fixture.create("{}", &[]).unwrap();
+    let mut fixture = Fixture::of_engine("life");
+    let group = fixture.create_with("{}", &[]).unwrap();
     let pid = fixture.spawn(&group, "sleep 1000 & wait");
     until("the shell's child", || group.processes().unwrap().len() == 2);
     assert!(group.processes().unwrap().contains(&pid));
@@ -163,8 +88,8 @@ fn processes_join_stand_still_and_die() {
 
 #[test]
 fn a_storm_of_forks_is_killed_whole() {
-    let mut fixture = Fixture::new("storm");
-    let group = fixture.create(r#"{"pids":{"limit":40}}"#, &[]).unwrap();
+    let mut fixture = Fixture::of_engine("storm");
+    let group = fixture.create_with(r#"{"pids":{"limit":40}}"#, &[]).unwrap();
     fixture.spawn(&group, "bomb() { bomb | bomb & }; while :; do bomb; done");
     until("the storm", || group.stats().unwrap().pids > 20);
     assert!(group.stats().unwrap().pids <= 40);
@@ -176,8 +101,8 @@ fn a_storm_of_forks_is_killed_whole() {
 
 #[test]
 fn want_of_memory_kills_and_is_counted() {
-    let mut fixture = Fixture::new("oom");
-    let group = fixture.create(r#"{"memory":{"limit":16777216,"swap":16777216}}"#, &[]).unwrap();
+    let mut fixture = Fixture::of_engine("oom");
+    let group = fixture.create_with(r#"{"memory":{"limit":16777216,"swap":16777216}}"#, &[]).unwrap();
     assert_eq!(group.oom_kills().unwrap(), 0);
     // `tail` keeps a line of any length in memory.
     fixture.spawn(&group, "head -c 60000000 /dev/zero | tail -n 1 | wc -c");
@@ -197,14 +122,14 @@ fn a_refused_limit_leaves_nothing() {
         (r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#, "huge page limit `1` cannot be set"),
     ];
     for (index, (json, expected)) in cases.into_iter().enumerate() {
-        let fixture = Fixture::new(&format!("refused{index}"));
-        let message = fixture.create(json, &[]).unwrap_err().to_string();
+        let fixture = Fixture::of_engine(&format!("refused{index}"));
+        let message = fixture.create_with(json, &[]).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
         assert!(!message.contains('\n'));
         assert!(Cgroup::open(&fixture.path).is_err(), "{json} left a group");
     }
-    let fixture = Fixture::new("unset");
-    let group = fixture.create(r#"{"blockIO":{"weight":500}}"#, &[]).unwrap();
+    let fixture = Fixture::of_engine("unset");
+    let group = fixture.create_with(r#"{"blockIO":{"weight":500}}"#, &[]).unwrap();
     let missing = !fs::exists(format!("{V1}/blkio{}/blkio.bfq.weight", fixture.path.as_str())).unwrap()
         && !fs::exists(format!("{V1}/blkio{}/blkio.weight", fixture.path.as_str())).unwrap();
     assert_eq!(group.warnings().len(), usize::from(missing), "{:?}", group.warnings());
@@ -215,8 +140,8 @@ fn memory_in_use_is_not_taken_away() {
     if !v1() {
         return;
     }
-    let mut fixture = Fixture::new("busy");
-    let group = fixture.create(r#"{"memory":{"limit":67108864,"swap":67108864}}"#, &[]).unwrap();
+    let mut fixture = Fixture::of_engine("busy");
+    let group = fixture.create_with(r#"{"memory":{"limit":67108864,"swap":67108864}}"#, &[]).unwrap();
     fixture.spawn(&group, "head -c 30000000 /dev/zero | { tail -n 1; sleep 1000; } | { read -r x; sleep 1000; }");
     until("30 MB", || group.stats().unwrap().memory_usage > 25_000_000);
     let error = group.update(&resources(r#"{"memory":{"limit":8388608,"swap":8388608}}"#)).unwrap_err();
@@ -225,16 +150,16 @@ fn memory_in_use_is_not_taken_away() {
 
 #[test]
 fn an_empty_leftover_is_replaced_and_a_used_group_is_not() {
-    let mut fixture = Fixture::new("leftover");
-    let first = fixture.create(r#"{"pids":{"limit":5}}"#, &[]).unwrap();
+    let mut fixture = Fixture::of_engine("leftover");
+    let first = fixture.create_with(r#"{"pids":{"limit":5}}"#, &[]).unwrap();
     let nested = Path::new(&format!("{}/deep/deeper", fixture.path.as_str())).unwrap();
     Cgroup::create(&nested, &resources("{}"), &[]).unwrap();
-    let second = fixture.create("{}", &[]).unwrap();
+    let second = fixture.create_with("{}", &[]).unwrap();
     assert_eq!(second.stats().unwrap().pids_limit, None);
     drop(first);
 
     fixture.spawn(&second, "exec sleep 1000");
-    let error = fixture.create("{}", &[]).unwrap_err();
+    let error = fixture.create_with("{}", &[]).unwrap_err();
     assert_eq!(error.kind(), failure::Kind::Conflict, "{error}");
     assert_eq!(second.processes().unwrap().len(), 1);
 }
@@ -244,8 +169,8 @@ fn a_cpuset_can_be_joined() {
     if !v1() {
         return;
     }
-    let mut fixture = Fixture::new("cpuset");
-    let group = fixture.create(r#"{"cpu":{"cpus":"0"}}"#, &[Controller::Blkio]).unwrap();
+    let mut fixture = Fixture::of_engine("cpuset");
+    let group = fixture.create_with(r#"{"cpu":{"cpus":"0"}}"#, &[Controller::Blkio]).unwrap();
     let pid = fixture.spawn(&group, "exec sleep 1000");
     assert_eq!(fixture.read("cpuset", "cpuset.cpus"), "0");
     assert_eq!(
@@ -266,10 +191,10 @@ fn device_rules_of_v1() {
     if !v1() {
         return;
     }
-    let mut fixture = Fixture::new("devices");
+    let mut fixture = Fixture::of_engine("devices");
     let rules =
         r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"}]}"#;
-    let group = fixture.create(rules, &[Controller::Devices]).unwrap();
+    let group = fixture.create_with(rules, &[Controller::Devices]).unwrap();
     assert_eq!(fixture.read("devices", "devices.list"), "c 1:3 rwm");
     fixture.spawn(&group, "true < /dev/null && ! true < /dev/zero");
     assert!(fixture.wait().success());
@@ -292,10 +217,10 @@ fn version_two() {
 }
 
 fn inside_v2() {
-    let mut fixture = Fixture::new("v2");
+    let mut fixture = Fixture::of_engine("v2");
     let rules = r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"},
         {"allow":true,"type":"c","major":1,"minor":5,"access":"r"}]}"#;
-    let group = fixture.create(rules, &[Controller::Devices]).unwrap();
+    let group = fixture.create_with(rules, &[Controller::Devices]).unwrap();
     fixture.spawn(&group, "true < /dev/null && true < /dev/zero && ! true > /dev/zero && ! true < /dev/full");
     assert!(fixture.wait().success());
 
@@ -309,7 +234,7 @@ fn inside_v2() {
     group.remove().unwrap();
 
     // A controller that v1 holds is not to be had here: the limit is named, and nothing is left.
-    let error = fixture.create(r#"{"memory":{"limit":67108864}}"#, &[]).unwrap_err();
+    let error = fixture.create_with(r#"{"memory":{"limit":67108864}}"#, &[]).unwrap_err();
     assert!(error.to_string().contains("memory limit `64m` cannot be set: this kernel has no `memory.max`"), "{error}");
     assert!(Cgroup::open(&fixture.path).is_err());
 }
@@ -322,9 +247,9 @@ fn limits_of_version_two() {
         eprintln!("skipped: v2 does not have the memory controller on this machine");
         return;
     }
-    let mut fixture = Fixture::new("limits2");
+    let mut fixture = Fixture::of_engine("limits2");
     let json = r#"{"memory":{"limit":33554432,"swap":33554432},"cpu":{"shares":1024,"quota":50000,"cpus":"0"},"pids":{"limit":20}}"#;
-    let group = fixture.create(json, &[]).unwrap();
+    let group = fixture.create_with(json, &[]).unwrap();
     assert!(group.warnings().is_empty(), "{:?}", group.warnings());
     assert_eq!(fixture.read("", "memory.max"), "33554432");
     assert_eq!(fixture.read("", "memory.swap.max"), "0");
@@ -344,8 +269,8 @@ fn limits_of_version_two() {
     assert_eq!((stats.memory_limit, stats.pids_limit), (Some(33_554_432), Some(20)));
     assert!(stats.cpu_nanoseconds > 0);
 
-    let refused = Fixture::new("refused2");
-    let message = refused.create(r#"{"cpu":{"cpus":"4000"}}"#, &[]).unwrap_err().to_string();
+    let refused = Fixture::of_engine("refused2");
+    let message = refused.create(r#"{"cpu":{"cpus":"4000"}}"#).unwrap_err().to_string();
     assert!(message.contains("is not available"), "{message}");
     assert!(Cgroup::open(&refused.path).is_err());
 }

@@ -379,32 +379,6 @@ fn a_terminal_is_the_containers_own() {
     runtime::cgroup::Cgroup::open(&container.cgroup).unwrap().remove().unwrap();
 }
 
-fn execute(
-    container: &Container,
-    running: &Running,
-    script: &str,
-    change: impl FnOnce(&mut serde_json::Value),
-) -> failure::Result<harness::Ended> {
-    let mut process = container.spec["process"].clone();
-    process["args"] = json!(["sh", "-c", script]);
-    change(&mut process);
-    let process = serde_json::from_value(process).unwrap();
-    let spec = container.spec();
-    let (stdio, output) = piped();
-    let request = Exec {
-        target: &running.identity,
-        cgroup: &container.cgroup,
-        process: &process,
-        linux: spec.linux().as_ref().unwrap(),
-        filter: None,
-        seccomp_cache: None,
-        preserved: 0,
-        container: None,
-    };
-    let running = exec(&request, stdio)?;
-    Ok(finish(&running, output))
-}
-
 #[test]
 fn exec_joins_everything() {
     for container in [Container::new("sleep 60"), Container::with_host_ids("sleep 60")] {
@@ -412,25 +386,25 @@ fn exec_joins_everything() {
         let own = fs::read_link("/proc/self/ns/mnt").unwrap();
         let script = "for n in mnt pid net ipc uts cgroup user; do test $(readlink /proc/self/ns/$n) = $(readlink /proc/1/ns/$n) || echo $n; done; \
             id; hostname; grep -E 'Cap(Inh|Eff)' /proc/self/status; ls /proc/self/fd | wc -l; grep -o memory:/.* /proc/self/cgroup || cat /proc/self/cgroup; readlink /proc/self/cwd";
-        let ended = execute(&container, &running, script, |_| {}).unwrap();
+        let ended = container.execute(&running, script, |_| {}).unwrap();
         assert_eq!(
             ended.output.replace('\t', ""),
             "uid=0 gid=0 groups=10,11\ncell\nCapInh:0000000000000000\nCapEff:00000000a80425fb\n4\n".to_owned()
                 + if unified() { "0::/\n/\n" } else { "memory:/\n/\n" }
         );
         assert_eq!(fs::read_link("/proc/self/ns/mnt").unwrap(), own);
-        let ended =
-            execute(&container, &running, "id -u; exit 4", |process| process["user"] = json!({"uid": 33, "gid": 33}))
-                .unwrap();
+        let ended = container
+            .execute(&running, "id -u; exit 4", |process| process["user"] = json!({"uid": 33, "gid": 33}))
+            .unwrap();
         assert_eq!((ended.code, ended.output.as_str()), (4, "33\n"));
-        let missing = execute(&container, &running, "", |process| process["args"] = json!(["no-such"])).err().unwrap();
+        let missing = container.execute(&running, "", |process| process["args"] = json!(["no-such"])).err().unwrap();
         assert_eq!(missing.kind(), Kind::CommandNotFound, "{missing}");
-        let lost = execute(&container, &running, "", |process| process["cwd"] = json!("/no/such")).err().unwrap();
+        let lost = container.execute(&running, "", |process| process["cwd"] = json!("/no/such")).err().unwrap();
         assert_eq!(lost.kind(), Kind::Invalid, "{lost}");
         let status = fs::read_to_string("/proc/self/status").unwrap();
         assert!(status.contains("Threads:"), "this process still reads its own files");
         container.kill(&running);
-        let gone = execute(&container, &running, "", |_| {}).err().unwrap();
+        let gone = container.execute(&running, "", |_| {}).err().unwrap();
         assert_eq!(gone.kind(), Kind::NotFound, "{gone}");
     }
 }

@@ -6,8 +6,7 @@ mod harness;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use harness::{BASE, Container, Ended, finish, is_gone, piped};
-use runtime::{Exec, Running, exec};
+use harness::{BASE, Container, is_gone};
 use serde_json::{Value, json};
 
 fn namespaces(container: &mut Container) -> &mut Vec<Value> {
@@ -27,24 +26,6 @@ fn tools(container: &Container, names: &[&str]) {
     for name in names {
         symlink("busybox", container.root.path.join("bin").join(name)).unwrap();
     }
-}
-
-fn execute(container: &Container, running: &Running, script: &str) -> failure::Result<Ended> {
-    let mut process = container.spec["process"].clone();
-    process["args"] = json!(["sh", "-c", script]);
-    let (process, spec) = (serde_json::from_value(process).unwrap(), container.spec());
-    let (stdio, output) = piped();
-    let request = Exec {
-        target: &running.identity,
-        cgroup: &container.cgroup,
-        process: &process,
-        linux: spec.linux().as_ref().unwrap(),
-        filter: None,
-        seccomp_cache: None,
-        preserved: 0,
-        container: None,
-    };
-    Ok(finish(&exec(&request, stdio)?, output))
 }
 
 /// No mount namespace, and so nothing that is mounted.
@@ -113,7 +94,7 @@ fn exec_goes_into_a_joined_user_namespace() {
     second.spec["linux"]["gidMappings"] = json!([]);
     second.spec["process"]["user"] = json!({"uid": 33, "gid": 33});
     let (child, _output) = second.start().unwrap();
-    let ended = execute(&second, &child, "readlink /proc/self/ns/user; id -u; stat -c %u /proc/self/").unwrap();
+    let ended = second.execute(&child, "readlink /proc/self/ns/user; id -u; stat -c %u /proc/self/", |_| {}).unwrap();
     let joined = fs::read_link(format!("/proc/{}/ns/user", running.identity.pid)).unwrap();
     assert_eq!(ended.output, format!("{}\n33\n33\n", joined.display()));
     second.kill(&child);
@@ -169,7 +150,7 @@ fn exec_has_the_clocks_of_the_container() {
     namespaces(&mut container).push(json!({"type": "time"}));
     container.spec["linux"]["timeOffsets"] = json!({"boottime": {"secs": 2_000_000_000}});
     let (running, _output) = container.start().unwrap();
-    let output = execute(&container, &running, "cat /proc/uptime").unwrap().output;
+    let output = container.execute(&running, "cat /proc/uptime", |_| {}).unwrap().output;
     assert!(output.split('.').next().unwrap().parse::<u64>().unwrap() > 2_000_000_000, "{output}");
     container.kill(&running);
 }
@@ -204,7 +185,10 @@ fn without_a_mount_namespace_the_root_is_changed_and_nothing_is_mounted() {
     let (running, _output) = container.start().unwrap();
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
     assert_eq!(fs::read_link(format!("/proc/{}/ns/mnt", running.identity.pid)).unwrap(), own);
-    assert_eq!(execute(&container, &running, "ls /; pwd").unwrap().output, "bin\ndata\ndev\netc\nproc\nsys\ntmp\n/\n");
+    assert_eq!(
+        container.execute(&running, "ls /; pwd", |_| {}).unwrap().output,
+        "bin\ndata\ndev\netc\nproc\nsys\ntmp\n/\n"
+    );
     container.kill(&running);
     let mut container = Container::with_host_ids("true");
     without(&mut container, "mount");
@@ -224,8 +208,8 @@ fn a_mount_namespace_is_joined_and_left_as_it_is() {
     let (child, _output) = second.start().unwrap();
     let namespace = |pid| fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
     assert_eq!(namespace(child.identity.pid), namespace(running.identity.pid));
-    assert_eq!(execute(&second, &child, "ls /data").unwrap().output, "second\n");
-    assert_eq!(execute(&first, &running, "ls /data").unwrap().output, "");
+    assert_eq!(second.execute(&child, "ls /data", |_| {}).unwrap().output, "second\n");
+    assert_eq!(first.execute(&running, "ls /data", |_| {}).unwrap().output, "");
     assert_eq!(table(), before);
     second.kill(&child);
     first.kill(&running);
@@ -240,7 +224,7 @@ fn a_joined_uts_namespace_is_given_the_name() {
     second.spec["hostname"] = json!("renamed");
     second.spec["domainname"] = json!("example.org");
     assert_eq!(second.run().unwrap().output, "renamed\nexample.org\n");
-    assert_eq!(execute(&first, &running, "hostname").unwrap().output, "renamed\n");
+    assert_eq!(first.execute(&running, "hostname", |_| {}).unwrap().output, "renamed\n");
     second.spec.as_object_mut().unwrap().remove("hostname");
     assert_eq!(second.run().unwrap().output, "renamed\nexample.org\n");
     first.kill(&running);

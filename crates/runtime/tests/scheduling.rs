@@ -5,8 +5,7 @@ mod harness;
 
 use std::fs;
 
-use harness::{Container, finish, piped};
-use runtime::{Exec, exec};
+use harness::Container;
 use serde_json::{Value, json};
 
 /// The policy, the real-time priority and the nice value: fields 41, 40 and 19 of `stat`.
@@ -120,25 +119,12 @@ fn exec_is_given_its_own() {
     }
     let (running, _output) = container.start().unwrap();
     let run = |script: &str, changes: Value| {
-        let mut process = container.spec["process"].clone();
-        process["args"] = json!(["sh", "-c", script]);
-        for (name, value) in changes.as_object().unwrap() {
-            process[name] = value.clone();
-        }
-        let (process, spec) = (serde_json::from_value(process).unwrap(), container.spec());
-        let (stdio, output) = piped();
-        let linux = spec.linux().as_ref().unwrap();
-        let request = Exec {
-            target: &running.identity,
-            cgroup: &container.cgroup,
-            process: &process,
-            linux,
-            filter: None,
-            seccomp_cache: None,
-            preserved: 0,
-            container: None,
-        };
-        finish(&exec(&request, stdio).unwrap(), output).output.replace(['\n', '\t'], " ")
+        let ended = container.execute(&running, script, |process| {
+            for (name, value) in changes.as_object().unwrap() {
+                process[name] = value.clone();
+            }
+        });
+        ended.unwrap().output.replace(['\n', '\t'], " ")
     };
     let machine = if cfg!(target_arch = "x86_64") { "i686 " } else { "armv8l " };
     assert_eq!(run("uname -m", json!({})), machine);

@@ -1,5 +1,5 @@
 //! `load` killed at any moment: the next command works, and nothing is left. Runs as root.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Images in all forms that tools write, and forms that mean harm. Runs as root; skopeo is the other side.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod support;
 

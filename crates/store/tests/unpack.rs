@@ -1,5 +1,5 @@
 //! The unpacker against GNU tar as the oracle, and against archives that mean harm. Runs as root.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod support;
 

@@ -1,6 +1,8 @@
-//! A control group for one test, by the rules of the OCI specification, and the processes in it.
+//! A control group for one test, by the engine's rules or the OCI specification's, and the processes in it.
 //!
 //! However the test ends, the processes are killed, and the group and the one above it are removed.
+
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
 use std::io::Write;
@@ -19,7 +21,14 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// A group of its own below `/skep-test-<pid>-<name>`.
+    /// A group of its own below `/skep-test-<pid>-<name>`, by the engine's rules.
+    pub(crate) fn of_engine(name: &str) -> Self {
+        let parent = format!("/skep-test-{}-{name}", std::process::id());
+        let path = Path::new(&format!("{parent}/group")).unwrap();
+        Self { parent, path, children: Vec::new() }
+    }
+
+    /// The same by the specification's.
     pub(crate) fn specified(name: &str) -> Self {
         let parent = format!("/skep-test-{}-{name}", std::process::id());
         let text = format!("{parent}/group");
@@ -39,7 +48,12 @@ impl Fixture {
     }
 
     pub(crate) fn create(&self, json: &str) -> failure::Result<Cgroup> {
-        Cgroup::create(&self.path, &resources(json), &[Controller::Devices])
+        self.create_with(json, &[Controller::Devices])
+    }
+
+    /// With these controllers beside those that every group has.
+    pub(crate) fn create_with(&self, json: &str, extra: &[Controller]) -> failure::Result<Cgroup> {
+        Cgroup::create(&self.path, &resources(json), extra)
     }
 
     /// The group's directory in the hierarchy of a controller; on v2 the controller is empty.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use failure::{Context as _, Result};
 use oci_spec::runtime::Spec;
 use runtime::cgroup::{self, Cgroup};
-use runtime::{ContainerId, Mapping, Plan, Request, RootFilesystem, Running, Stdio, launch};
+use runtime::{ContainerId, Exec, Mapping, Plan, Request, RootFilesystem, Running, Stdio, exec, launch};
 use rustix::mount::OpenTreeFlags;
 use rustix::process::{WaitId, WaitIdOptions};
 use serde_json::{Value, json};
@@ -116,6 +116,26 @@ impl Container {
         let ended = finish(&running, output);
         Cgroup::open(&self.cgroup)?.remove()?;
         Ok(ended)
+    }
+
+    /// Executes a script in it, to its end, with a process like its own that is changed first.
+    pub fn execute(&self, running: &Running, script: &str, change: impl FnOnce(&mut Value)) -> Result<Ended> {
+        let mut process = self.spec["process"].clone();
+        process["args"] = json!(["sh", "-c", script]);
+        change(&mut process);
+        let (process, spec) = (serde_json::from_value(process).unwrap(), self.spec());
+        let (stdio, output) = piped();
+        let request = Exec {
+            target: &running.identity,
+            cgroup: &self.cgroup,
+            process: &process,
+            linux: spec.linux().as_ref().unwrap(),
+            filter: None,
+            seccomp_cache: None,
+            preserved: 0,
+            container: None,
+        };
+        Ok(finish(&exec(&request, stdio)?, output))
     }
 
     /// Ends it, whatever it does.

@@ -1,5 +1,13 @@
 //! What the tests of the store share: a scratch directory, trees compared to the last attribute, archives by hand.
-#![allow(dead_code, clippy::print_stderr, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test file uses its part"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
