@@ -12,7 +12,7 @@ mod blobs;
 mod change;
 mod config;
 mod contents;
-mod digest;
+
 mod docker;
 mod documents;
 mod image;
@@ -26,7 +26,7 @@ mod load;
 mod names;
 mod oci;
 mod progress;
-mod reference;
+
 mod staging;
 mod store;
 mod unpack;
@@ -44,7 +44,7 @@ pub mod writable;
 pub use archive::drain as read_whole_archive;
 pub use change::{Change as ConfigChange, split_words};
 pub use config::{ConfigDocument, History};
-pub use digest::{ChainId, Digest, Hasher, ImageId};
+
 pub use image::{Image, ImageSummary};
 pub use import::{Import, import};
 pub use input::{Compression, Input};
@@ -53,6 +53,6 @@ pub use layout::load_layout;
 pub use load::{Loaded, load};
 pub use names::{Name, Names};
 pub use progress::{Progress, Quiet};
-pub use reference::Reference;
+pub use reference::{ChainId, Digest, Hasher, ImageId, Reference};
 pub use staging::{StagedBlob, Staging};
 pub use store::{Limits, Lock, Store};

@@ -1,0 +1,10 @@
+//! What images and their parts are called, parsed once at the edge: [`Reference`] is a name as people write it,
+//! [`Digest`] the name of bytes, [`ImageId`] and [`ChainId`] the digests that name an image and an unpacked layer.
+//!
+//! Values only: no disk, no network. The store and the registry client speak of the same things by these types.
+
+mod digest;
+mod reference;
+
+pub use digest::{ChainId, Digest, Hasher, ImageId};
+pub use reference::Reference;
