@@ -15,6 +15,7 @@ use std::hash::Hash;
 
 use failure::{Context, Error, Kind, Result};
 
+use crate::documents::{Manifest, Parts};
 use crate::{ChainId, Digest, Image, ImageId, Lock, Name, Names, Reference, Store, writable};
 
 /// What containers still need: handed in, since the store knows no containers.
@@ -64,7 +65,7 @@ pub fn remove(store: &Store, text: &str, force: bool, in_use: impl FnOnce() -> R
         None => remove_id(&image, force, &in_use, &mut names, &mut removed)?,
     }
     store.write_names(&names, &lock)?;
-    let gone = names.entries().iter().all(|entry| entry.manifest != image.manifest);
+    let gone = names.entries().iter().all(|entry| entry.target != image.target);
     if gone {
         let collected = collect_locked(store, &names, &in_use, &lock)?;
         removed.push(Removed::Deleted(image.id.0));
@@ -81,7 +82,7 @@ pub fn remove(store: &Store, text: &str, force: bool, in_use: impl FnOnce() -> R
 /// The name that was given, unless it was an id.
 fn by_name(text: &str, names: &Names, image: &Image) -> Option<Reference> {
     let reference = Reference::parse(text).ok()?;
-    names.find(&reference).filter(|entry| entry.manifest == image.manifest)?;
+    names.find(&reference).filter(|entry| entry.target == image.target)?;
     Some(reference)
 }
 
@@ -94,7 +95,7 @@ fn remove_name(
     removed: &mut Vec<Removed>,
 ) -> Result<()> {
     let user = in_use.containers.iter().find(|user| user.manifest == image.manifest);
-    let last = names.of(&image.manifest).len() <= 1;
+    let last = names.of(&image.target).len() <= 1;
     if let Some(user) = user
         && last
         && !force
@@ -123,7 +124,7 @@ fn remove_id(image: &Image, force: bool, in_use: &InUse, names: &mut Names, remo
         let reason = format!("image is being used by running container `{}`", user.container);
         return conflict("cannot be forced", reason);
     }
-    let all = names.of(&image.manifest);
+    let all = names.of(&image.target);
     if !force && all.len() > 1 {
         return conflict("must be forced", "image is referenced in multiple repositories".to_owned());
     }
@@ -133,7 +134,7 @@ fn remove_id(image: &Image, force: bool, in_use: &InUse, names: &mut Names, remo
         let reason = format!("image is being used by stopped container `{}`", user.container);
         return conflict("must be forced", reason);
     }
-    names.remove_manifest(&image.manifest);
+    names.remove_target(&image.target);
     removed.extend(all.into_iter().map(Removed::Untagged));
     Ok(())
 }
@@ -163,13 +164,16 @@ pub fn prune(
     let mut names = store.names()?;
     let in_use = in_use()?;
     let used: HashSet<Digest> = in_use.containers.iter().map(|user| user.manifest).collect();
-    let manifests: HashSet<Digest> = names.entries().iter().map(|entry| entry.manifest).collect();
+    let targets: HashSet<Digest> = names.entries().iter().map(|entry| entry.target).collect();
     let mut removed = Vec::new();
-    for manifest in manifests.difference(&used) {
-        let image = store.image(manifest)?;
-        let references = names.of(manifest);
+    for target in targets {
+        if store.members(&target)?.iter().any(|(manifest, _)| used.contains(manifest)) {
+            continue;
+        }
+        let image = store.image(&target)?;
+        let references = names.of(&target);
         if (all || references.is_empty()) && !keep(&image) {
-            names.remove_manifest(manifest);
+            names.remove_target(&target);
             removed.extend(references.into_iter().map(Removed::Untagged));
             removed.push(Removed::Deleted(image.id.0));
         }
@@ -202,7 +206,7 @@ enum Node {
 }
 
 fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Lock) -> Result<Collected> {
-    let named = names.entries().iter().map(|entry| Node::Manifest(entry.manifest));
+    let named = names.entries().iter().map(|entry| Node::Manifest(entry.target));
     // The image of a container may have been removed by force: then its layers are all that is left of it.
     let used = in_use.containers.iter().filter(|user| store.has_blob(&user.manifest));
     let used = used.map(|user| Node::Manifest(user.manifest));
@@ -226,13 +230,17 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
     Ok(collected)
 }
 
-/// What a thing needs. A manifest is a blob too.
+/// What a thing needs. A manifest is a blob too. An index may list images that are not here.
 fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
     let Node::Manifest(manifest) = node else { return Ok(Vec::new()) };
-    let image = store.image(&manifest)?;
-    let mut needed = vec![Node::Blob(manifest), Node::Blob(image.id.0)];
-    needed.extend(image.blobs.iter().map(|layer| Node::Blob(layer.digest)));
-    needed.extend(image.layers.iter().map(|layer| Node::Layer(*layer)));
+    let parts = Parts::parse(&store.read_blob(&manifest)?, &manifest.to_string())?;
+    let mut needed = vec![Node::Blob(manifest)];
+    needed.extend(parts.manifests.into_iter().filter(|child| store.has_blob(child)).map(Node::Manifest));
+    needed.extend(parts.blobs.into_iter().map(Node::Blob));
+    if parts.is_image {
+        let chain = Manifest::read_by(|digest| store.read_blob(digest), &manifest)?.chain;
+        needed.extend(chain.into_iter().map(Node::Layer));
+    }
     Ok(needed)
 }
 

@@ -3,6 +3,12 @@
 //! An OCI image manifest and a Docker one (schema 2) have the same shape. A document that has the fields of a
 //! manifest *and* of an index means different images to different readers, and is refused (CVE-2021-41190). The
 //! `urls` of foreign layers are never followed.
+//!
+//! ```text
+//! name -> index -> manifest of a platform -> configuration, layers      [`Target::Index`]: some may not be here
+//! name ----------> manifest ---------------> configuration, layers      [`Target::Manifest`]
+//! name ----------> manifest ---------------> blobs                      an artifact: kept and passed on, never run
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -12,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::LARGEST_DOCUMENT;
-use crate::{ChainId, Digest, Layer, Staging, Store};
+use crate::{ChainId, Digest, Layer, Platform, Staging, Store};
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -39,16 +45,17 @@ pub(crate) struct Descriptor {
     #[serde(default)]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    pub(crate) platform: Option<Platform>,
+    platform: Option<RawPlatform>,
 }
 
-/// What an image of an index runs on.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Platform {
+struct RawPlatform {
     #[serde(default)]
-    pub(crate) architecture: String,
+    architecture: String,
     #[serde(default)]
-    pub(crate) os: String,
+    os: String,
+    #[serde(default)]
+    variant: Option<String>,
 }
 
 impl Descriptor {
@@ -57,6 +64,12 @@ impl Descriptor {
             return Err(Error::invalid(format!("blob `{}` is too large", self.digest.escape_debug())));
         }
         Digest::parse(&self.digest)
+    }
+
+    /// What the image runs on, where the index says so.
+    pub(crate) fn platform(&self) -> Option<Platform> {
+        let raw = self.platform.as_ref()?;
+        Some(Platform::new(&raw.os, &raw.architecture, raw.variant.as_deref()))
     }
 
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
@@ -74,6 +87,22 @@ struct RawManifest {
     manifests: Option<Value>,
     #[serde(default)]
     fs_layers: Option<Value>,
+}
+
+impl RawManifest {
+    fn check_shape(&self, name: &str) -> Result<()> {
+        if self.schema_version != 2 || self.manifests.is_some() || self.fs_layers.is_some() {
+            let reason = "it is ambiguous or of another version";
+            return Err(Error::invalid(format!("`{name}` is not an image manifest: {reason}")));
+        }
+        Ok(())
+    }
+
+    /// Whether it is an image: an artifact has another kind of configuration, an attestation other layers.
+    fn is_image(&self) -> bool {
+        matches!(self.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG)
+            && self.layers.iter().all(|layer| is_layer_type(&layer.media_type))
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,6 +126,57 @@ pub(crate) fn read_index(bytes: &[u8], name: &str) -> Result<Vec<Descriptor>> {
         return Err(Error::invalid(format!("`{name}` lists more than {MOST_MANIFESTS} images")));
     }
     Ok(index.manifests)
+}
+
+/// What a name refers to.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// One image.
+    Manifest,
+    /// An image for each of several platforms.
+    Index(Vec<Descriptor>),
+}
+
+impl Target {
+    /// Tells by the fields that it has which of the two a document is, whatever it calls itself.
+    pub(crate) fn parse(bytes: &[u8], name: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Shape {
+            #[serde(default)]
+            manifests: Option<serde::de::IgnoredAny>,
+        }
+        let shape: Shape = parse(bytes, name)?;
+        match shape.manifests {
+            Some(_) => read_index(bytes, name).map(Self::Index),
+            None => Ok(Self::Manifest),
+        }
+    }
+}
+
+/// All that a document refers to, image or not: what has to be kept with it.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// Manifests, of an index.
+    pub(crate) manifests: Vec<Digest>,
+    /// Blobs, of a manifest.
+    pub(crate) blobs: Vec<Digest>,
+    /// Whether it is a manifest whose layers are those of a file system.
+    pub(crate) is_image: bool,
+}
+
+impl Parts {
+    /// Reads a manifest or index.
+    pub(crate) fn parse(bytes: &[u8], name: &str) -> Result<Self> {
+        if let Target::Index(entries) = Target::parse(bytes, name)? {
+            let manifests = entries.iter().map(Descriptor::digest).collect::<Result<_>>()?;
+            return Ok(Self { manifests, ..Self::default() });
+        }
+        let raw: RawManifest = parse(bytes, name)?;
+        raw.check_shape(name)?;
+        let is_image = raw.is_image();
+        let blobs = std::iter::once(&raw.config).chain(&raw.layers).map(Descriptor::digest).collect::<Result<_>>()?;
+        Ok(Self { blobs, is_image, ..Self::default() })
+    }
 }
 
 /// Reads JSON that must have a certain shape.
@@ -131,10 +211,7 @@ impl ManifestHead {
     /// Reads a manifest's bytes. `name` is what to call it in messages.
     pub(crate) fn parse(bytes: &[u8], name: &str) -> Result<Self> {
         let raw: RawManifest = parse(bytes, name)?;
-        if raw.schema_version != 2 || raw.manifests.is_some() || raw.fs_layers.is_some() {
-            let reason = "it is ambiguous or of another version";
-            return Err(Error::invalid(format!("`{name}` is not an image manifest: {reason}")));
-        }
+        raw.check_shape(name)?;
         if !matches!(raw.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
             let kind = raw.config.media_type.escape_debug();
             return Err(Error::unsupported(format!("`{name}` is not a container image but `{kind}`")));
@@ -217,6 +294,14 @@ pub(crate) fn manifest_bytes(config: &Digest, config_size: u64, layers: &[Layer]
 }
 
 fn check_layer_type(media_type: &str, name: &str) -> Result<()> {
+    match is_layer_type(media_type) {
+        true => Ok(()),
+        false => Err(Error::unsupported(format!("`{name}` has a layer of type `{}`", media_type.escape_debug()))),
+    }
+}
+
+/// Whether it is a file system's changes, compressed in a way that is known or not at all.
+fn is_layer_type(media_type: &str) -> bool {
     const BASES: [&str; 4] = [
         OCI_LAYER,
         "application/vnd.oci.image.layer.nondistributable.v1.tar",
@@ -224,10 +309,7 @@ fn check_layer_type(media_type: &str, name: &str) -> Result<()> {
         "application/vnd.docker.image.rootfs.foreign.diff.tar",
     ];
     let suffix = BASES.iter().find_map(|base| media_type.strip_prefix(base));
-    match suffix {
-        Some("" | "+gzip" | ".gzip" | "+zstd" | ".zstd") => Ok(()),
-        _ => Err(Error::unsupported(format!("`{name}` has a layer of type `{}`", media_type.escape_debug()))),
-    }
+    matches!(suffix, Some("" | "+gzip" | ".gzip" | "+zstd" | ".zstd"))
 }
 
 #[cfg(test)]
@@ -246,6 +328,20 @@ mod tests {
         assert!(ManifestHead::parse(manifest("").as_bytes(), "m").is_ok());
         assert!(ManifestHead::parse(manifest(r#","manifests":[]"#).as_bytes(), "m").is_err());
         assert!(read_index(br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#, "i").is_err());
+        for ambiguous in
+            [manifest(r#","manifests":[]"#).as_bytes(), br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#]
+        {
+            assert!(Parts::parse(ambiguous, "a").is_err());
+        }
+    }
+
+    #[test]
+    fn an_artifact_has_parts_but_is_no_image() {
+        let artifact = manifest("").replace(OCI_CONFIG, "application/vnd.oci.empty.v1+json");
+        let parts = Parts::parse(artifact.as_bytes(), "a").unwrap();
+        assert_eq!((parts.blobs.len(), parts.is_image), (1, false));
+        assert!(Parts::parse(manifest("").as_bytes(), "m").unwrap().is_image);
+        assert!(ManifestHead::parse(artifact.as_bytes(), "a").is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use failure::{Error, Kind, Result};
 use oci_spec::image::ImageConfiguration;
 
-use crate::documents::{Manifest, ManifestHead};
-use crate::{ChainId, ConfigDocument, Digest, ImageId, Layer, Names, Reference, Store};
+use crate::documents::{Manifest, ManifestHead, Target};
+use crate::{ChainId, ConfigDocument, Digest, ImageId, Layer, Names, Platform, Reference, Store};
 
 /// The fewest digits that may stand for an id.
 const SHORTEST_ID: usize = 2;
@@ -16,8 +16,10 @@ const SHORTEST_ID: usize = 2;
 pub struct Image {
     /// The digest of the configuration: what people see.
     pub id: ImageId,
-    /// The digest of the manifest: what index.json refers to.
+    /// The digest of its manifest.
     pub manifest: Digest,
+    /// What its names refer to: that manifest, or an index of manifests for several platforms, of which it is one.
+    pub target: Digest,
     /// The configuration, read.
     pub config: ImageConfiguration,
     /// The unpacked layers, bottom first.
@@ -35,6 +37,8 @@ pub struct ImageSummary {
     pub id: ImageId,
     /// The digest of its manifest.
     pub manifest: Digest,
+    /// What its names refer to: that manifest or an index.
+    pub target: Digest,
     /// All its names, sorted; none when it lost its last one.
     pub names: Vec<Reference>,
     /// When it was made, as RFC 3339, where it says so.
@@ -66,25 +70,56 @@ impl Image {
 
 impl Store {
     /// The image that `text` names: a name, `name@digest`, an id, or the beginning of an id that only one image has.
-    /// A name comes before an id, as with Docker.
+    /// A name comes before an id, as with Docker. Of several platforms it is this machine's, if that is here.
     ///
     /// # Errors
     /// There is no such image, or more than one.
     pub fn resolve(&self, text: &str) -> Result<Image> {
-        let names = self.names()?;
-        if let Some(manifest) = find_name(&names, text)? {
-            return self.image_of(&manifest, &names);
-        }
-        let manifest = self.find_id(&names, text)?;
-        self.image_of(&manifest, &names)
+        self.resolve_for(text, None)
     }
 
-    /// The image with this manifest, as index.json or a container refers to it.
+    /// The same for a platform that the caller chose.
+    ///
+    /// # Errors
+    /// There is no such image, or more than one, or it is for other platforms.
+    pub fn resolve_for(&self, text: &str, platform: Option<&Platform>) -> Result<Image> {
+        let names = self.names()?;
+        if let Some(target) = find_name(&names, text)? {
+            let manifest = self.choose(&target, platform)?;
+            return self.image_of(&target, &manifest, &names);
+        }
+        let (target, manifest) = self.find_id(&names, text)?;
+        self.image_of(&target, &manifest, &names)
+    }
+
+    /// The image with this manifest (or of this index, this machine's), as index.json or a container refers to it.
     ///
     /// # Errors
     /// The manifest or the configuration is missing or damaged.
-    pub fn image(&self, manifest: &Digest) -> Result<Image> {
-        self.image_of(manifest, &self.names()?)
+    pub fn image(&self, target: &Digest) -> Result<Image> {
+        let names = self.names()?;
+        let manifest = self.choose(target, None)?;
+        self.image_of(target, &manifest, &names)
+    }
+
+    /// The manifests of images behind a name's target that are here, with their platforms where an index gives them:
+    /// the target itself, if it is a manifest.
+    ///
+    /// # Errors
+    /// The target is missing or damaged.
+    pub fn members(&self, target: &Digest) -> Result<Vec<(Digest, Option<Platform>)>> {
+        let bytes = self.read_blob(target)?;
+        let Target::Index(entries) = Target::parse(&bytes, &target.to_string())? else {
+            return Ok(vec![(*target, None)]);
+        };
+        let mut members = Vec::new();
+        for entry in entries {
+            let (manifest, platform) = (entry.digest()?, entry.platform());
+            if self.has_blob(&manifest) && platform.as_ref().is_none_or(Platform::is_known) {
+                members.push((manifest, platform));
+            }
+        }
+        Ok(members)
     }
 
     /// All images, newest first. One that is damaged is left out: its name can still be removed.
@@ -93,13 +128,13 @@ impl Store {
     /// index.json cannot be read.
     pub fn images(&self) -> Result<Vec<ImageSummary>> {
         let names = self.names()?;
-        let mut by_manifest: BTreeMap<Digest, Option<ImageSummary>> = BTreeMap::new();
+        let image = |target: &Digest| self.image_of(target, &self.choose(target, None)?, &names);
+        let mut by_target: BTreeMap<Digest, Option<ImageSummary>> = BTreeMap::new();
         for entry in names.entries() {
-            by_manifest
-                .entry(entry.manifest)
-                .or_insert_with(|| self.image_of(&entry.manifest, &names).and_then(|image| self.summary(image)).ok());
+            let summary = || image(&entry.target).and_then(|image| self.summary(image)).ok();
+            by_target.entry(entry.target).or_insert_with(summary);
         }
-        let mut images: Vec<ImageSummary> = by_manifest.into_values().flatten().collect();
+        let mut images: Vec<ImageSummary> = by_target.into_values().flatten().collect();
         images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
         Ok(images)
     }
@@ -115,22 +150,51 @@ impl Store {
         let lock = self.lock_exclusive()?;
         let image = self.resolve(source)?;
         let mut names = self.names()?;
-        let entry = names.entries().iter().find(|entry| entry.manifest == image.manifest);
+        let entry = names.entries().iter().find(|entry| entry.target == image.target);
         if let Some(entry) = entry.map(|entry| entry.renamed(Some(name.clone()))) {
             names.set(entry);
         }
         self.write_names(&names, &lock)
     }
 
-    fn image_of(&self, manifest: &Digest, names: &Names) -> Result<Image> {
+    /// Which of the manifests behind a target is meant.
+    fn choose(&self, target: &Digest, platform: Option<&Platform>) -> Result<Digest> {
+        let members = self.members(target)?;
+        let mine = Platform::of_this_machine();
+        let wanted = platform.unwrap_or(&mine);
+        if let Some((manifest, _)) = members.iter().find(|(_, of)| of.as_ref() == Some(wanted)) {
+            return Ok(*manifest);
+        }
+        match (platform, &members[..]) {
+            (None, [(first, _), ..]) => Ok(*first),
+            (Some(wanted), [(manifest, None)]) if self.platform_of(manifest)? == *wanted => Ok(*manifest),
+            (Some(wanted), [_, ..]) => {
+                let reason = "the image is here, but not for that platform";
+                Err(Error::not_found(format!("no image for `{wanted}`: {reason}; pull it with `--platform {wanted}`")))
+            }
+            (_, []) => {
+                let way = "its index is here, but none of its images; pull it again";
+                Err(Error::not_found(format!("`{target}` is no image: {way}")))
+            }
+        }
+    }
+
+    fn platform_of(&self, manifest: &Digest) -> Result<Platform> {
+        let config = Manifest::read_by(|digest| self.read_blob(digest), manifest)?.configuration;
+        let variant = config.variant().as_deref();
+        Ok(Platform::new(&config.os().to_string(), &config.architecture().to_string(), variant))
+    }
+
+    fn image_of(&self, target: &Digest, manifest: &Digest, names: &Names) -> Result<Image> {
         let read = Manifest::read_by(|digest| self.read_blob(digest), manifest)?;
         Ok(Image {
             id: ImageId(read.config),
             manifest: *manifest,
+            target: *target,
             config: read.configuration,
             layers: read.chain,
             blobs: read.layers,
-            names: names.of(manifest),
+            names: names.of(target),
         })
     }
 
@@ -143,24 +207,26 @@ impl Store {
             size: image.size(self)?,
             id: image.id,
             manifest: image.manifest,
+            target: image.target,
             created: image.config.created().clone(),
             names: image.names,
             labels,
         })
     }
 
-    /// The manifest of the only image whose id begins with `text`.
-    fn find_id(&self, names: &Names, text: &str) -> Result<Digest> {
+    /// The target and manifest of the only image whose id begins with `text`.
+    fn find_id(&self, names: &Names, text: &str) -> Result<(Digest, Digest)> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         let is_id = (SHORTEST_ID..=64).contains(&digits.len())
             && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-        let mut found: BTreeMap<ImageId, Digest> = BTreeMap::new();
-        if is_id {
-            for entry in names.entries() {
-                if let Ok(id) = self.id_of(&entry.manifest)
+        let mut found: BTreeMap<ImageId, (Digest, Digest)> = BTreeMap::new();
+        for entry in names.entries().iter().filter(|_| is_id) {
+            // What is damaged has no id; its name is still good for removing it.
+            for (manifest, _) in self.members(&entry.target).unwrap_or_default() {
+                if let Ok(id) = self.id_of(&manifest)
                     && id.0.hex().starts_with(digits)
                 {
-                    found.insert(id, entry.manifest);
+                    found.insert(id, (entry.target, manifest));
                 }
             }
         }
@@ -170,7 +236,7 @@ impl Store {
                 format!("`{text}` begins more than one image's id; write more of it"),
             ));
         }
-        found.pop_first().map(|(_, manifest)| manifest).ok_or_else(|| no_such_image(text))
+        found.pop_first().map(|(_, found)| found).ok_or_else(|| no_such_image(text))
     }
 
     /// An image's id from its manifest alone.
@@ -180,18 +246,18 @@ impl Store {
     }
 }
 
-/// The manifest of a name; with a digest, which must be that of the manifest, the tag does not matter.
+/// What a name refers to; with a digest, which must be that of the target, the tag does not matter.
 fn find_name(names: &Names, text: &str) -> Result<Option<Digest>> {
     let Ok(reference) = Reference::parse(text) else {
         let looks_like_id = text.bytes().all(|byte| byte.is_ascii_hexdigit()) || text.starts_with("sha256:");
         return if looks_like_id { Ok(None) } else { Reference::parse(text).map(|_| None) };
     };
     let Some(digest) = reference.digest() else {
-        return Ok(names.find(&reference).map(|name| name.manifest));
+        return Ok(names.find(&reference).map(|name| name.target));
     };
     let same_repository = |name: &Reference| (name.host(), name.path()) == (reference.host(), reference.path());
-    let mut entries = names.entries().iter().filter(|entry| entry.manifest == *digest);
-    Ok(entries.find(|entry| entry.reference.as_ref().is_some_and(same_repository)).map(|entry| entry.manifest))
+    let mut entries = names.entries().iter().filter(|entry| entry.target == *digest);
+    Ok(entries.find(|entry| entry.reference.as_ref().is_some_and(same_repository)).map(|entry| entry.target))
 }
 
 fn no_such_image(text: &str) -> Error {

@@ -53,6 +53,6 @@ pub use layout::load_layout;
 pub use load::{Loaded, load};
 pub use names::{Name, Names};
 pub use progress::{Progress, Quiet};
-pub use reference::{ChainId, Digest, Hasher, ImageId, Reference};
+pub use reference::{ChainId, Digest, Hasher, ImageId, Platform, Reference};
 pub use staging::{StagedBlob, Staging};
 pub use store::{Limits, Lock, Store};

@@ -1,4 +1,4 @@
-//! index.json: which manifests are images, and what they are called.
+//! index.json: which manifests and indexes are images, and what they are called.
 //!
 //! ```text
 //! { "schemaVersion": 2, "manifests": [ { "mediaType", "digest", "size",
@@ -28,11 +28,12 @@ pub struct Names {
     entries: Vec<Name>,
 }
 
-/// One entry: a manifest, and one of its names (none: an image that lost its last name).
+/// One entry: a manifest, or an index of manifests for several platforms, and one of its names (none: an image that
+/// lost its last name).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
-    /// The digest of the manifest.
-    pub manifest: Digest,
+    /// The digest of the manifest or index.
+    pub target: Digest,
     /// The name.
     pub reference: Option<Reference>,
     /// The descriptor as it is in the file.
@@ -41,17 +42,17 @@ pub struct Name {
 
 impl Name {
     /// A name (or none) for an OCI manifest of `size` bytes.
-    pub fn new(manifest: Digest, size: u64, reference: Option<Reference>) -> Self {
-        Self::of_type(OCI_MANIFEST, manifest, size, reference)
+    pub fn new(target: Digest, size: u64, reference: Option<Reference>) -> Self {
+        Self::of_type(OCI_MANIFEST, target, size, reference)
     }
 
-    /// A name (or none) for a manifest of this media type.
-    pub fn of_type(media_type: &str, manifest: Digest, size: u64, reference: Option<Reference>) -> Self {
+    /// A name (or none) for a manifest or index of this media type.
+    pub fn of_type(media_type: &str, target: Digest, size: u64, reference: Option<Reference>) -> Self {
         let mut descriptor = Map::new();
         descriptor.insert("mediaType".into(), media_type.into());
-        descriptor.insert("digest".into(), manifest.to_string().into());
+        descriptor.insert("digest".into(), target.to_string().into());
         descriptor.insert("size".into(), size.into());
-        let mut name = Self { manifest, reference: None, descriptor };
+        let mut name = Self { target, reference: None, descriptor };
         name.rename(reference);
         name
     }
@@ -81,13 +82,13 @@ impl Name {
 
     /// An entry of the file; none if it is not one of ours (another algorithm, no digest).
     fn read(descriptor: Map<String, Value>) -> Option<Self> {
-        let manifest = Digest::parse(descriptor.get("digest")?.as_str()?).ok()?;
+        let target = Digest::parse(descriptor.get("digest")?.as_str()?).ok()?;
         let annotations = descriptor.get("annotations");
         if annotations.is_some_and(|annotations| !annotations.is_object()) {
             return None;
         }
         let name = annotations.and_then(|annotations| annotations.get(NAME_ANNOTATION)).and_then(Value::as_str);
-        Some(Self { manifest, reference: name.and_then(|name| Reference::parse(name).ok()), descriptor })
+        Some(Self { target, reference: name.and_then(|name| Reference::parse(name).ok()), descriptor })
     }
 }
 
@@ -120,14 +121,14 @@ impl Names {
         &self.entries
     }
 
-    /// The manifest called `reference`.
+    /// What is called `reference`.
     pub fn find(&self, reference: &Reference) -> Option<&Name> {
         self.entries.iter().find(|entry| entry.reference.as_ref() == Some(reference))
     }
 
-    /// All names of a manifest, sorted.
-    pub fn of(&self, manifest: &Digest) -> Vec<Reference> {
-        let mine = self.entries.iter().filter(|entry| entry.manifest == *manifest);
+    /// All names of a manifest or index, sorted.
+    pub fn of(&self, target: &Digest) -> Vec<Reference> {
+        let mine = self.entries.iter().filter(|entry| entry.target == *target);
         let mut names: Vec<Reference> = mine.filter_map(|entry| entry.reference.clone()).collect();
         names.sort();
         names
@@ -140,7 +141,7 @@ impl Names {
             && let Some(place) = self.entries.iter().position(|one| one.reference.as_ref() == Some(reference))
         {
             let before = self.entries.remove(place);
-            if before.manifest != entry.manifest {
+            if before.target != entry.target {
                 self.keep(before.renamed(None));
             }
         }
@@ -149,11 +150,11 @@ impl Names {
 
     /// Adds an entry. An image is nameless or has names, never both.
     fn keep(&mut self, entry: Name) {
-        let known = self.entries.iter().any(|one| one.manifest == entry.manifest);
+        let known = self.entries.iter().any(|one| one.target == entry.target);
         if entry.reference.is_none() && known {
             return;
         }
-        self.entries.retain(|one| one.manifest != entry.manifest || one.reference.is_some());
+        self.entries.retain(|one| one.target != entry.target || one.reference.is_some());
         self.entries.push(entry);
     }
 
@@ -163,9 +164,9 @@ impl Names {
         Some(self.entries.remove(place))
     }
 
-    /// Takes all entries of a manifest away.
-    pub fn remove_manifest(&mut self, manifest: &Digest) -> Vec<Name> {
-        self.entries.extract_if(.., |entry| entry.manifest == *manifest).collect()
+    /// Takes all entries of a manifest or index away.
+    pub fn remove_target(&mut self, target: &Digest) -> Vec<Name> {
+        self.entries.extract_if(.., |entry| entry.target == *target).collect()
     }
 }
 
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(names.of(&Digest::of(b"one")), [reference("b").unwrap()]);
         names.set(name("two", "b"));
         assert_eq!(names.entries().len(), 3);
-        assert!(names.entries().iter().any(|e| e.manifest == Digest::of(b"one") && e.reference.is_none()));
+        assert!(names.entries().iter().any(|e| e.target == Digest::of(b"one") && e.reference.is_none()));
         names.set(name("one", "c"));
         assert_eq!(names.entries().len(), 3, "a name takes the nameless entry away");
     }

@@ -12,7 +12,7 @@ use crate::documents::{
 };
 use crate::ingest::{IncomingLayer, ingest};
 use crate::names::NAME_ANNOTATION;
-use crate::{Digest, ImageId, Loaded, Name, Progress, Reference, Staging};
+use crate::{Digest, ImageId, Loaded, Name, Platform, Progress, Reference, Staging};
 
 pub(crate) const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
@@ -111,9 +111,7 @@ fn describe(staging: &Staging<'_>, contents: &Contents, entry: &Descriptor) -> R
         OCI_MANIFEST | DOCKER_MANIFEST => manifest(staging, contents, entry, bytes, name_of(entry)?).map(Some),
         OCI_INDEX | DOCKER_INDEX => {
             let platforms = read_index(&bytes, &entry.digest)?;
-            let mine = platforms
-                .iter()
-                .find(|one| one.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == architecture()));
+            let mine = platforms.iter().find(|one| one.platform() == Some(Platform::of_this_machine()));
             let Some(mine) = mine else {
                 let reason = format!("has no image for linux/{}", architecture());
                 return Err(Error::unsupported(format!("{} {reason}", contents.name())));

@@ -76,7 +76,7 @@ fn choose(store: &Store, names: &[String]) -> Result<Vec<Chosen>> {
         }
         for name in tags {
             let entry = index.find(&name).ok_or_else(|| Error::not_found(format!("no such image: `{name}`")))?;
-            add(&mut chosen, store.image(&entry.manifest)?, Some(name));
+            add(&mut chosen, store.image(&entry.target)?, Some(name));
         }
     }
     Ok(chosen)

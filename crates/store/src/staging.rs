@@ -21,7 +21,7 @@ use failure::{Context, Error, Kind, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::documents::Manifest;
+use crate::documents::{Manifest, Parts};
 use crate::{ChainId, Digest, Name, Store};
 
 /// A directory for work in progress.
@@ -173,7 +173,7 @@ impl<'a> Staging<'a> {
         let lock = self.store.lock_exclusive()?;
         let mut needed = BTreeSet::new();
         for name in &names {
-            self.check(&name.manifest, &mut needed)?;
+            self.check(&name.target, &mut needed)?;
         }
         // An archive may have had files that no image needs.
         for (digest, path) in self.blobs.iter().filter(|(digest, _)| needed.contains(*digest)) {
@@ -189,16 +189,27 @@ impl<'a> Staging<'a> {
         self.store.write_names(&all, &lock)
     }
 
-    /// Whether all that a manifest needs will be in the store. Somebody may have removed what was there.
-    fn check(&self, manifest: &Digest, needed: &mut BTreeSet<Digest>) -> Result<()> {
-        let document = Manifest::read(self, manifest)?;
-        let mut blobs = vec![*manifest, document.config];
-        blobs.extend(document.layers.iter().map(|layer| layer.digest));
-        let blob_is_gone = blobs.iter().any(|blob| !self.has_blob(blob));
-        needed.extend(blobs);
-        if blob_is_gone || document.chain.iter().any(|layer| !self.has_layer(layer)) {
+    /// Whether all that a manifest or index needs will be in the store. Somebody may have removed what was there.
+    fn check(&self, target: &Digest, needed: &mut BTreeSet<Digest>) -> Result<()> {
+        let gone = || {
             let message = "a layer that the image shares was removed at the same time; run the command again";
-            return Err(Error::new(Kind::Busy, message));
+            Err(Error::new(Kind::Busy, message))
+        };
+        if !self.has_blob(target) {
+            return gone();
+        }
+        needed.insert(*target);
+        let bytes = Store::read_document(self.open_blob(target)?, target)?;
+        let parts = Parts::parse(&bytes, &target.to_string())?;
+        for child in parts.manifests.iter().filter(|child| self.has_blob(child)) {
+            self.check(child, needed)?;
+        }
+        if parts.blobs.iter().any(|blob| !self.has_blob(blob)) {
+            return gone();
+        }
+        needed.extend(parts.blobs);
+        if parts.is_image && Manifest::read(self, target)?.chain.iter().any(|layer| !self.has_layer(layer)) {
+            return gone();
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ fn view(image: &Image, size: u64, document: &Map<String, Value>) -> Value {
     let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
     let tags: Vec<String> =
         image.names.iter().filter(|name| name.tag().is_some()).map(|name| name.without_digest().to_string()).collect();
-    let mut digests: Vec<String> = image.names.iter().map(|name| name.pinned(image.manifest).to_string()).collect();
+    let mut digests: Vec<String> = image.names.iter().map(|name| name.pinned(image.target).to_string()).collect();
     digests.dedup();
     let comment = document.get("history").and_then(Value::as_array).and_then(|lines| lines.last());
     let comment = comment.and_then(|line| line.get("comment")).and_then(Value::as_str).unwrap_or_default();
@@ -37,7 +37,7 @@ fn view(image: &Image, size: u64, document: &Map<String, Value>) -> Value {
         "Os": text("os"),
         "Size": size,
         "RootFS": { "Type": "layers", "Layers": layers },
-        "Descriptor": { "digest": image.manifest.to_string() },
+        "Descriptor": { "digest": image.target.to_string() },
     });
     let variant = text("variant");
     if let Some(object) = value.as_object_mut().filter(|_| !variant.is_empty()) {
