@@ -91,7 +91,7 @@ pub fn collect(home: &Home) -> Result<Collected> {
     store::collect::collect(home.store()?, || in_use(home))
 }
 
-/// What containers need of the store.
+/// What containers and cut-off commands need of the store.
 ///
 /// # Errors
 /// Containers that cannot be listed.
@@ -104,7 +104,7 @@ pub fn in_use(home: &Home) -> Result<InUse> {
             containers.push(user);
         }
     }
-    Ok(InUse { containers })
+    Ok(InUse { containers, resume_for: store::RESUME_FOR })
 }
 
 fn user(home: &Home, config: &ContainerConfig) -> Result<Option<User>> {

@@ -4,25 +4,35 @@
 //! names in index.json   \               / configuration
 //! images of containers  -> manifests ->  layer blobs          what is not reached is deleted
 //! layers of containers  ----------------> unpacked layers
+//! needs of leases       ----------------> blobs, layers, partial/<hex>
 //! ```
 //!
 //! All of it happens under the store's exclusive lock: nobody can publish or refer to anything between the moment it
 //! is found unused and the moment it is gone. What a command is making lies in its lease and is never looked at here.
+//! `partial/<hex>` is a blob on its way in, appended to under its own flock: it goes when nobody holds that lock, no
+//! lease needs it, and it was not written to for as long as cut-off commands are waited for.
 
 use std::collections::HashSet;
 use std::fs;
 use std::hash::Hash;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use failure::{Context, Error, Kind, Result};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::documents::{Manifest, Parts};
+use crate::leases::{Need, is_younger};
 use crate::{ChainId, Digest, Image, ImageId, Lock, Name, Names, Reference, Store, writable};
 
-/// What containers still need: handed in, since the store knows no containers.
+/// What is still needed though no name refers to it: handed in, since the store knows no containers.
 #[derive(Clone, Debug, Default)]
 pub struct InUse {
     /// Which container uses which image.
     pub containers: Vec<User>,
+    /// How long what a cut-off command needed is kept for the next one; not at all by default.
+    pub resume_for: Duration,
 }
 
 /// A container that uses an image.
@@ -197,6 +207,9 @@ pub fn collect(store: &Store, in_use: impl FnOnce() -> Result<InUse>) -> Result<
     Ok(collected)
 }
 
+/// Where blobs are while they are fetched.
+const PARTIAL: &str = "partial";
+
 /// A thing of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Node {
@@ -211,8 +224,20 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
     let used = in_use.containers.iter().filter(|user| store.has_blob(&user.manifest));
     let used = used.map(|user| Node::Manifest(user.manifest));
     let mounted = in_use.containers.iter().flat_map(|user| &user.layers).map(|layer| Node::Layer(*layer));
-    let kept = mark(named.chain(used).chain(mounted), |node| references(store, node))?;
+    let needs = store.needs_of_leases(in_use.resume_for)?;
+    let leased = needs.iter().map(|need| match need {
+        Need::Blob(digest) => Node::Blob(*digest),
+        Need::Layer(layer) => Node::Layer(*layer),
+    });
+    let kept = mark(named.chain(used).chain(mounted).chain(leased), |node| references(store, node))?;
+    store.sweep_leases(in_use.resume_for)?;
     let mut collected = Collected::default();
+    for digest in listed(store, PARTIAL)? {
+        if !needs.contains(&Need::Blob(digest)) {
+            let path = store.root().join(PARTIAL).join(digest.hex());
+            collected.bytes += delete_partial(&path, in_use.resume_for)?;
+        }
+    }
     for digest in listed(store, "blobs/sha256")? {
         if !kept.contains(&Node::Blob(digest)) {
             delete_blob(store, &digest, &mut collected)?;
@@ -244,12 +269,16 @@ fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
     Ok(needed)
 }
 
-/// All digests that are names in a directory of the store. Other names are not ours.
+/// All digests that are names in a directory of the store, none if it is missing. Other names are not ours.
 fn listed(store: &Store, directory: &str) -> Result<Vec<Digest>> {
     let path = store.root().join(directory);
     let failed = || format!("list `{}`", path.display());
     let mut digests = Vec::new();
-    for entry in fs::read_dir(&path).with_context(failed)? {
+    let entries = match fs::read_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(digests),
+        other => other.with_context(failed)?,
+    };
+    for entry in entries {
         let name = entry.with_context(failed)?.file_name();
         digests.extend(name.to_str().and_then(|name| Digest::from_hex(name).ok()));
     }
@@ -264,6 +293,27 @@ fn delete_blob(store: &Store, digest: &Digest, collected: &mut Collected) -> Res
     fs::remove_file(&path).with_context(failed)?;
     collected.blobs.push(*digest);
     Ok(())
+}
+
+/// Deletes a blob that is half fetched, unless somebody fetches it or did lately; the bytes that it had.
+fn delete_partial(path: &Path, resume_for: Duration) -> Result<u64> {
+    let failed = || format!("delete `{}`", path.display());
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other.with_context(failed)?,
+    };
+    // Held until it is gone: who waits for this lock finds that the file has no name any more.
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(0);
+    }
+    let status = file.metadata().with_context(failed)?;
+    if is_younger(status.modified().with_context(failed)?, resume_for) {
+        return Ok(0);
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        other => other.map(|()| status.len()).with_context(failed),
+    }
 }
 
 /// The pure part: everything reachable from `roots` through `references`.

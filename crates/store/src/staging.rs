@@ -5,6 +5,7 @@
 //! leases/<random>/            everything that the owner makes; the lock is made before it and removed after it
 //! leases/<random>/b<number>   a blob
 //! leases/<random>/l<number>/  a layer: tree/ and size
+//! leases/<random>/needs       what of the store the owner needs (see `leases`)
 //! ```
 //!
 //! [`Staging::publish`] renames everything into place under the store's lock. Dropped without it, everything is
@@ -22,6 +23,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::documents::{Manifest, Parts};
+use crate::leases::remove_tree;
 use crate::{ChainId, Digest, Name, Store};
 
 /// A directory for work in progress.
@@ -76,6 +78,11 @@ impl<'a> Staging<'a> {
     /// The store this is for.
     pub fn store(&self) -> &'a Store {
         self.store
+    }
+
+    /// Where all of it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What a process must keep open that works on what is staged.
@@ -229,49 +236,5 @@ fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
         other => other,
-    }
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-impl Store {
-    /// Deletes what commands that were killed have left. Cheap when there is nothing: one directory is listed.
-    ///
-    /// # Errors
-    /// Something cannot be deleted; the rest was.
-    pub fn sweep(&self) -> Result<()> {
-        let leases = self.root().join("leases");
-        let mut outcome = Ok(());
-        for entry in fs::read_dir(&leases).with_context(|| format!("list `{}`", leases.display()))? {
-            let path = entry.with_context(|| format!("list `{}`", leases.display()))?.path();
-            if path.extension().is_some_and(|extension| extension == "lock") {
-                outcome = outcome.and(sweep_lease(&path));
-            }
-        }
-        outcome
-    }
-}
-
-fn sweep_lease(lock_path: &Path) -> Result<()> {
-    let lock = match File::open(lock_path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("open `{}`", lock_path.display())),
-    };
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Ok(());
-    }
-    let directory = lock_path.with_extension("");
-    remove_tree(&directory).with_context(|| format!("delete `{}`", directory.display()))?;
-    match fs::remove_file(lock_path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("delete `{}`", lock_path.display()))
-        }
-        _ => Ok(()),
     }
 }

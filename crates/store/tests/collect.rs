@@ -4,12 +4,13 @@
 mod ground;
 
 use std::fs;
+use std::time::Duration;
 
 use failure::Kind;
 use ground::{Ground, image};
 use store::collect::{InUse, Removed, User, collect, prune, remove};
 use store::commit::{Commit, commit};
-use store::{Image, Reference};
+use store::{Digest, Image, Need, RESUME_FOR, Reference, Staging};
 
 /// `base` with one layer, and `child` (also called `other/child`) with one more.
 fn scene() -> Option<(Ground, Image, Image)> {
@@ -45,7 +46,7 @@ fn used(image: &Image, running: bool) -> InUse {
         image: image.id,
         layers: image.layers.clone(),
     };
-    InUse { containers: vec![user] }
+    InUse { containers: vec![user], ..InUse::default() }
 }
 
 fn unused() -> failure::Result<InUse> {
@@ -135,10 +136,107 @@ fn pruning_takes_nameless_images_or_all_unused_ones() {
 #[test]
 fn what_is_being_made_is_not_collected() {
     let Some((ground, ..)) = scene() else { return };
-    let mut staging = store::Staging::new(&ground.store).unwrap();
+    let mut staging = Staging::new(&ground.store).unwrap();
     staging.put(b"half an image").unwrap();
     let before = stock(&ground);
     assert!(collect(&ground.store, unused).unwrap().blobs.is_empty());
     assert_eq!(stock(&ground), before);
-    assert!(staging.has_blob(&store::Digest::of(b"half an image")));
+    assert!(staging.has_blob(&Digest::of(b"half an image")));
+}
+
+/// A collection that waits for cut-off commands.
+fn patiently() -> failure::Result<InUse> {
+    Ok(InUse { resume_for: RESUME_FOR, ..InUse::default() })
+}
+
+/// Puts a file where blobs are kept that are half fetched.
+fn partial(ground: &Ground, bytes: &[u8]) -> std::path::PathBuf {
+    let directory = ground.store.root().join("partial");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(Digest::of(bytes).hex());
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Ends the owner of a lease as a kill would: nothing is tidied up, but the lock is free.
+fn cut_off(mut staging: Staging<'_>) {
+    staging.put(b"half an image").unwrap();
+    let path = fs::read_dir(staging.store().root().join("leases")).unwrap();
+    let directory = path.map(|entry| entry.unwrap().path()).find(|path| path.join("needs").exists()).unwrap();
+    let aside = staging.store().root().join("aside");
+    fs::rename(&directory, &aside).unwrap();
+    drop(staging);
+    fs::rename(&aside, &directory).unwrap();
+    fs::write(directory.with_extension("lock"), "").unwrap();
+}
+
+#[test]
+fn what_a_lease_needs_is_kept_while_its_owner_lives_and_a_day_longer() {
+    let Some((ground, base, child)) = scene() else { return };
+    let needs: Vec<Need> = [Need::Blob(base.blobs[0].digest), Need::Layer(base.layers[0])].into();
+    let half = partial(&ground, b"half a blob");
+    let staging = Staging::new(&ground.store).unwrap();
+    staging.need(&[&needs[..], &[Need::Blob(Digest::of(b"half a blob"))]].concat()).unwrap();
+    remove(&ground.store, "child", false, unused).unwrap();
+    remove(&ground.store, "other/child", false, unused).unwrap();
+    remove(&ground.store, "base", false, unused).unwrap();
+    // The manifest and the configuration of the image are gone, its layer is not.
+    assert_eq!(stock(&ground), (1, 1));
+    assert!(half.exists());
+
+    cut_off(staging);
+    collect(&ground.store, patiently).unwrap();
+    assert_eq!((stock(&ground), half.exists()), ((1, 1), true));
+    ground.store.sweep().unwrap();
+    let leases = || fs::read_dir(ground.store.root().join("leases")).unwrap().count();
+    assert_eq!(leases(), 2, "what it staged is gone, what it needs is known");
+    let collected = collect(&ground.store, unused).unwrap();
+    assert_eq!((stock(&ground), half.exists(), leases()), ((0, 0), false, 0));
+    assert_eq!((collected.blobs, collected.layers), (vec![base.blobs[0].digest], vec![base.layers[0]]));
+    assert_ne!(child.layers[1], base.layers[0]);
+}
+
+#[test]
+fn a_dead_lease_goes_when_another_needs_the_same() {
+    let Some((ground, base, _)) = scene() else { return };
+    let leases = || fs::read_dir(ground.store.root().join("leases")).unwrap().count();
+    for needs in [vec![Need::Blob(base.manifest)], vec![Need::Blob(base.manifest), Need::Layer(base.layers[0])]] {
+        let staging = Staging::new(&ground.store).unwrap();
+        staging.need(&needs).unwrap();
+        assert_eq!(leases(), 2);
+        cut_off(staging);
+    }
+    let other = Staging::new(&ground.store).unwrap();
+    other.need(&[Need::Blob(base.manifest)]).unwrap();
+    assert_eq!(leases(), 4, "one that needed more stays");
+}
+
+#[test]
+fn a_blob_that_is_half_fetched_stays_while_somebody_fetches_it_or_did_lately() {
+    let Some(ground) = Ground::new() else { return };
+    let path = partial(&ground, b"half");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    collect(&ground.store, unused).unwrap();
+    assert!(path.exists(), "it is being fetched");
+    drop(file);
+    collect(&ground.store, patiently).unwrap();
+    assert!(path.exists(), "it is young");
+    let before = std::time::SystemTime::now() - RESUME_FOR - Duration::from_secs(60);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    assert_eq!(collect(&ground.store, patiently).unwrap().bytes, 4);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_lease_that_cannot_be_read_stops_the_collection() {
+    let Some((ground, ..)) = scene() else { return };
+    let staging = Staging::new(&ground.store).unwrap();
+    staging.need(&[]).unwrap();
+    let lease = fs::read_dir(ground.store.root().join("leases")).unwrap();
+    let directory = lease.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    fs::write(directory.join("needs"), "blob sha256:12\n").unwrap();
+    let before = stock(&ground);
+    assert_eq!(collect(&ground.store, unused).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(stock(&ground), before);
 }
