@@ -15,9 +15,9 @@ STATIC       := -C target-feature=+crt-static -C relocation-model=static
 BUILD_NEEDS  := gcc libc6-dev libseccomp-dev
 DEMO_NEEDS   := $(BUILD_NEEDS) mmdebstrap
 TEST_NEEDS   := $(BUILD_NEEDS) busybox-static python3 skopeo umoci podman libdevmapper1.02.1 runc criu strace \
-                e2fsprogs iproute2 dbus-daemon
+                e2fsprogs iproute2 dbus-daemon openssl curl
 # Unpacked below target/peers: installed, they would start services.
-TEST_PEERS   := docker.io containerd
+TEST_PEERS   := docker.io containerd docker-registry
 # docker.io is left to you: its package would start a service.
 BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc podman
 

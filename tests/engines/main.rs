@@ -13,6 +13,7 @@ mod containerd;
 mod docker;
 #[path = "../end_to_end/harness/image.rs"]
 mod image;
+#[allow(dead_code, reason = "the trials of registries use the rest")]
 mod place;
 mod podman;
 

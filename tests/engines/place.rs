@@ -85,6 +85,19 @@ impl Place {
         command
     }
 
+    /// A command that sees the files in here but is a process of the test's own namespace: its child, to be signalled.
+    pub(crate) fn command_of_this_namespace(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &self.first.to_string(), "--"]).args(words);
+        command.env("PATH", path()).env("HOME", self.path("home")).stdin(Stdio::null());
+        command
+    }
+
+    /// Where the test finds a file of in here: below /etc, /run, or on a mount that was made in here.
+    pub(crate) fn outside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.first))
+    }
+
     /// A daemon in here, with its log. It ends with the place.
     #[expect(clippy::zombie_processes, reason = "killed with its pid namespace, when the test ends")]
     pub(crate) fn start(&self, words: &[&str]) {
@@ -179,7 +192,7 @@ fn path() -> String {
 }
 
 /// The program under test.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let named = std::env::var_os("SKEP_BIN").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_skep")))
 }
