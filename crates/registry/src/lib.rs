@@ -3,3 +3,32 @@
 //! Manifests and blobs come from a repository and go to one, whoever serves it: mirrors, credentials, certificates,
 //! retries and redirects are settled here. Nothing here knows the store: bytes are handed to whoever asked for them, and
 //! what they are is checked against their digest.
+//!
+//! ```text
+//! Registries -- what is known and remembered for one command: settings, tokens, connections
+//!   repository(name, access) -> Repository -- verbs: manifest, blob, tags, push_blob ...
+//!     a verb asks each endpoint in order (mirrors, then the host), and all of them again after a pause   rounds
+//!       one request at one endpoint: authorization, redirects                                            exchange
+//!         one HTTP message and its answer: a connection, a name looked up, TLS                           http
+//! ```
+
+#![expect(dead_code, reason = "some of it is used by what comes next")]
+
+mod address;
+mod blob;
+mod connection;
+mod endpoint;
+mod exchange;
+mod failure_body;
+mod http;
+mod lists;
+mod names;
+mod registries;
+mod repository;
+mod rounds;
+mod upload;
+
+pub use endpoint::{Access, Credentials, Endpoint, Lookup, Offers, Patience, Plain, Scheme, Tls};
+pub use registries::Registries;
+pub use repository::{Document, Found, Repository, Which};
+pub use upload::Source;

@@ -1,0 +1,187 @@
+//! One HTTP message and its answer.
+//!
+//! A connection is kept and used again within a process, never across a fork: both sides would read from one stream.
+//! Redirects, errors of the registry and retries are not decided here: every answer comes back as it is.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use failure::{Error, Kind, Result};
+use ureq::config::Config;
+use ureq::{Agent, Body, SendBody};
+
+use crate::address::Address;
+use crate::connection::Connections;
+use crate::endpoint::{Lookup, Patience, Tls};
+
+/// What is read from and written to a connection at once.
+const BUFFER: usize = 256 * 1024;
+/// The longest head of an answer.
+const LONGEST_HEAD: usize = 64 * 1024;
+
+/// What is sent with a request.
+pub(crate) enum Content<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    Stream(&'a mut dyn Read, u64),
+}
+
+/// A request, not yet bound to a connection.
+pub(crate) struct Message<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) to: Address,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) content: Content<'a>,
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Where it came from, after redirects.
+    pub(crate) from: Address,
+    headers: ureq::http::HeaderMap,
+    body: Body,
+}
+
+impl Answer {
+    /// A header as text; one that is not text is as good as none.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// All headers of one name.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
+    /// The media type without its parameters, lower case.
+    pub(crate) fn media_type(&self) -> String {
+        let value = self.header("content-type").unwrap_or_default();
+        value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
+    /// The length that was announced.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.header("content-length").and_then(|length| length.trim().parse().ok())
+    }
+
+    pub(crate) fn body(&mut self) -> impl Read + '_ {
+        self.body.as_reader()
+    }
+
+    /// The whole body, if it is not longer than `limit`.
+    pub(crate) fn bytes(&mut self, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let reader = self.body.as_reader();
+        reader.take(limit + 1).read_to_end(&mut bytes).map_err(|error| cut(&self.from, &error))?;
+        if bytes.len() as u64 > limit {
+            let message = format!("{} answers with more than {limit} bytes where a small document belongs", self.from);
+            return Err(Error::invalid(message));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Connections of this process, by how they are made.
+pub(crate) struct Http {
+    lookup: Rc<dyn Lookup>,
+    patience: Patience,
+    agents: RefCell<Agents>,
+}
+
+/// Agents and the process they belong to.
+struct Agents {
+    process: u32,
+    by_tls: HashMap<Tls, Agent>,
+}
+
+impl Http {
+    pub(crate) fn new(lookup: Rc<dyn Lookup>) -> Self {
+        let agents = Agents { process: std::process::id(), by_tls: HashMap::new() };
+        Self { patience: lookup.patience(), lookup, agents: RefCell::new(agents) }
+    }
+
+    /// Sends a message and waits for the head of its answer.
+    pub(crate) fn send(&self, message: Message<'_>, tls: &Tls) -> Result<Answer> {
+        let Message { method, to, headers, content } = message;
+        let mut request = ureq::http::Request::builder().method(method).uri(to.to_string());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if let Content::Stream(_, length) = &content {
+            request = request.header("content-length", *length);
+        }
+        let wrong = |error: ureq::http::Error| Error::invalid(format!("ask {to}: {error}"));
+        let agent = self.agent(tls);
+        let answer = match content {
+            // A request that could have a body and has none says so: some servers wait for it else.
+            Content::Nothing if matches!(method, "POST" | "PUT" | "PATCH") => {
+                agent.run(request.body(&[][..]).map_err(wrong)?)
+            }
+            Content::Nothing => agent.run(request.body(()).map_err(wrong)?),
+            Content::Bytes(bytes) => agent.run(request.body(bytes).map_err(wrong)?),
+            Content::Stream(reader, _) => agent.run(request.body(SendBody::from_reader(reader)).map_err(wrong)?),
+        };
+        let (head, body) = answer.map_err(|error| unreachable(&to, error))?.into_parts();
+        Ok(Answer { status: head.status.as_u16(), from: to, headers: head.headers, body })
+    }
+
+    fn agent(&self, tls: &Tls) -> Agent {
+        let mut agents = self.agents.borrow_mut();
+        let process = std::process::id();
+        if agents.process != process {
+            // Connections of the process that forked this one: not ours to use, nor to close in words.
+            std::mem::forget(std::mem::take(&mut agents.by_tls));
+            agents.process = process;
+        }
+        let made = agents.by_tls.entry(tls.clone());
+        made.or_insert_with(|| Connections::agent(configuration(&self.patience), &self.lookup, tls)).clone()
+    }
+}
+
+fn configuration(patience: &Patience) -> Config {
+    Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .accept("")
+        .accept_encoding("")
+        .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_response_header_size(LONGEST_HEAD)
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.answer))
+        .timeout_per_read(None)
+        .timeout_per_write(Some(patience.stall))
+        .build()
+}
+
+/// No answer came: the failure can pass.
+fn unreachable(to: &Address, error: ureq::Error) -> Error {
+    let reason = match &error {
+        ureq::Error::Other(inner) => inner.to_string(),
+        ureq::Error::Io(error) => plain(error),
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        other => other.to_string(),
+    };
+    Error::new(Kind::Unavailable, format!("{}://{}: {reason}", to.scheme(), to.host))
+}
+
+/// A body ended early: the failure can pass.
+pub(crate) fn cut(from: &Address, error: &io::Error) -> Error {
+    Error::new(Kind::Unavailable, format!("{}://{}: {}", from.scheme(), from.host, plain(error)))
+}
+
+/// An I/O error in lower case and without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the connection was cut".to_owned(),
+        _ => text.to_lowercase(),
+    }
+}

@@ -1,0 +1,93 @@
+//! What a repository has: its tags, and the documents that refer to one of its manifests.
+
+use failure::{Error, Result};
+use reference::Digest;
+use serde::Deserialize;
+
+use crate::exchange::Request;
+use crate::failure_body;
+use crate::http::Answer;
+use crate::repository::{LONGEST_MANIFEST, Repository, Which};
+
+/// Pages of a list that are read before it is called endless.
+const MOST_PAGES: usize = 1000;
+
+#[derive(Deserialize)]
+struct Tags {
+    /// Registries write null for none.
+    tags: Option<Vec<String>>,
+}
+
+impl Repository {
+    /// All tags, in the registry's order.
+    ///
+    /// # Errors
+    /// No endpoint answers, or there is no such repository.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        self.first(
+            |endpoint| endpoint.offers.tags,
+            |endpoint| {
+                let mut tags = Vec::new();
+                let mut request = Request::new("GET", "tags/list?n=1000".to_owned());
+                for _ in 0..MOST_PAGES {
+                    let mut answer = self.ask(endpoint, request)?;
+                    if answer.status != 200 {
+                        return Err(failure_body::failure(&mut answer, &self.name()));
+                    }
+                    let page: Tags = self.json(&mut answer)?;
+                    tags.extend(page.tags.unwrap_or_default());
+                    let Some(next) = answer.header("link").and_then(next) else { return Ok(tags) };
+                    request = Request::at("GET", answer.from.join(next)?, crate::http::Content::Nothing);
+                }
+                Err(Error::invalid(format!("{}: its list of tags does not end", self.name())))
+            },
+        )
+    }
+
+    /// An image index of the documents that refer to a manifest (signatures, lists of components); None if there are none.
+    ///
+    /// # Errors
+    /// No endpoint answers.
+    pub fn referrers(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let listed = self.first(
+            |endpoint| endpoint.offers.content,
+            |endpoint| {
+                let mut answer = self.ask(endpoint, Request::new("GET", format!("referrers/{digest}")))?;
+                match answer.status {
+                    200 if answer.media_type() == "application/vnd.oci.image.index.v1+json" => {
+                        answer.bytes(LONGEST_MANIFEST).map(Some)
+                    }
+                    // Not there before version 1.1, and not at all registries since.
+                    200 | 404 | 405 => Ok(None),
+                    _ => Err(failure_body::failure(&mut answer, &self.manifest_name(Which::Digest(digest)))),
+                }
+            },
+        )?;
+        if listed.is_some() {
+            return Ok(listed);
+        }
+        let tag = digest.to_string().replace(':', "-");
+        match self.head_manifest(Which::Tag(&tag))? {
+            Some(_) => Ok(Some(self.manifest(Which::Tag(&tag))?.bytes)),
+            None => Ok(None),
+        }
+    }
+
+    fn json<T: for<'a> Deserialize<'a>>(&self, answer: &mut Answer) -> Result<T> {
+        let bytes = answer.bytes(LONGEST_MANIFEST)?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let message =
+                format!("{}: {} sends what is not the JSON that belongs there", self.name(), answer.from.host);
+            Error::invalid(message).with_source(error)
+        })
+    }
+}
+
+/// The address of the next page: `Link: </v2/a/tags/list?last=x>; rel="next"`.
+fn next(link: &str) -> Option<&str> {
+    link.split(',').find_map(|link| {
+        let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let next = |parameter: &str| matches!(parameter.trim(), "rel=\"next\"" | "rel=next");
+        parameters.split(';').any(next).then_some(address)
+    })
+}

@@ -1,0 +1,36 @@
+//! What one command knows of all registries: the lookup, connections, and what was learned on the way.
+
+use std::rc::Rc;
+
+use failure::{Error, Result};
+use reference::Reference;
+
+use crate::endpoint::{Access, Lookup};
+use crate::http::Http;
+use crate::repository::Repository;
+
+/// The registries as one command sees them. Made once; connections and tokens are shared by all its repositories.
+pub struct Registries {
+    pub(crate) lookup: Rc<dyn Lookup>,
+    pub(crate) http: Http,
+}
+
+impl Registries {
+    /// Registries with these settings.
+    pub fn new(lookup: impl Lookup + 'static) -> Rc<Self> {
+        let lookup: Rc<dyn Lookup> = Rc::new(lookup);
+        Rc::new(Self { http: Http::new(Rc::clone(&lookup)), lookup })
+    }
+
+    /// The repository that a name is in. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// The settings forbid the host, or cannot be read.
+    pub fn repository(self: &Rc<Self>, reference: &Reference, access: Access) -> Result<Repository> {
+        let endpoints = self.lookup.endpoints(reference, access)?;
+        if endpoints.is_empty() {
+            return Err(Error::invalid(format!("no endpoint is configured for `{}`", reference.host())));
+        }
+        Ok(Repository::new(Rc::clone(self), reference.clone(), access, endpoints))
+    }
+}
