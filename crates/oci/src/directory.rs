@@ -92,19 +92,17 @@ impl Root {
             if !directory.lock(operation)? {
                 return Err(exists());
             }
-            // Somebody took it for a creation that was cut off, before it was locked, or deleted it: what has its name
-            // by now is not ours to use nor to remove.
+            // Deleted before it was locked: what has its name by now is another one.
             if directory.is_gone() {
                 continue;
-            }
-            if made.is_ok() {
-                return Ok(directory);
             }
             if directory.has(RECORD) {
                 return Err(exists());
             }
+            // Whoever made it, nobody else is at work on it: it is empty, or what a killed creation left.
             clear(&directory)?;
-            self.remove(directory)?;
+            directory.clear_files()?;
+            return Ok(directory);
         }
         Err(Error::new(failure::Kind::Busy, format!("container `{id}` is being created and deleted all the time")))
     }
@@ -130,15 +128,11 @@ impl Root {
 
     /// Removes a container's directory with all that this program ever puts into it.
     pub(crate) fn remove(&self, directory: Directory) -> Result<()> {
-        let gone = |name: &str, result: rustix::io::Result<()>| match result {
+        directory.clear_files()?;
+        match rustix::fs::unlinkat(&self.directory, directory.id.as_ref(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno).with_context(|| format!("cannot remove `{name}` of container `{}`", directory.id)),
-        };
-        // The record last: what is cut off here is still a container that can be deleted.
-        for name in [START, NEW_RECORD, CONFIG, RECORD] {
-            gone(name, rustix::fs::unlinkat(&directory.descriptor, name, AtFlags::empty()))?;
+            Err(errno) => Err(errno).with_context(|| format!("cannot remove the directory of `{}`", directory.id)),
         }
-        gone(".", rustix::fs::unlinkat(&self.directory, directory.id.as_ref(), AtFlags::REMOVEDIR))
     }
 
     /// Who owns the state: the directory's owner.
@@ -194,6 +188,20 @@ impl Directory {
                 false
             }
         }
+    }
+
+    /// Removes all files that this program ever makes in it.
+    fn clear_files(&self) -> Result<()> {
+        // The record last: what is cut off here is still a container that can be deleted.
+        for name in [START, NEW_RECORD, CONFIG, RECORD] {
+            match rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    return Err(errno).with_context(|| format!("cannot remove `{name}` of container `{}`", self.id));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the specification.
