@@ -67,7 +67,7 @@ fn half_a_core_is_half_a_core() {
     let share = (ticks() - before) as f64 / 100.0 / start.elapsed().as_secs_f64();
     // The upper bound is the promise; a busy machine may give less.
     assert!(share < 0.56, "the loop used {share:.2} of a core");
-    assert!(share > 0.10, "the loop used {share:.2} of a core");
+    assert!(share > 0.0, "the loop used nothing");
 }
 
 #[test]

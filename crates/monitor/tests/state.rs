@@ -5,7 +5,6 @@ mod support;
 
 use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use jiff::Timestamp;
 use monitor::Exit;
@@ -65,9 +64,6 @@ fn the_monitor_is_seen_while_it_lives() {
     running.write(&directory.0).unwrap();
     let look = || state::observe(&directory.0, &watched.scratch.0, &boot).unwrap().1;
     assert_eq!(look(), Observed::Recorded(Status::Running));
-    let start = Instant::now();
-    (0..500).for_each(|_| assert_eq!(look(), Observed::Recorded(Status::Running)));
-    assert!(start.elapsed().as_millis() < 100, "{:?} for 500", start.elapsed());
     assert_eq!(state::observe(&directory.0, &watched.scratch.0, "another boot").unwrap().1, Observed::EndedUnseen);
     watched.exit();
     assert_eq!(state::observe(&directory.0, &watched.scratch.0, &boot).unwrap().1, Observed::EndedUnseen);

@@ -61,12 +61,12 @@ fn all_three_streams_pass() {
 
 #[test]
 fn children_that_stay_are_not_waited_for() {
-    let program = program("echo all; sleep 5 &", Stdio::null());
+    let program = program("echo all; sleep 30 &", Stdio::null());
     let (mut output, stdout) = std::io::pipe().unwrap();
     let start = Instant::now();
     let local = Local { stdout: Some(stdout.as_fd()), ..Local::default() };
     assert_eq!(pump(program.pidfd.as_fd(), program.remote, local).unwrap(), Pumped::Ended);
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(25));
     drop(stdout);
     let mut said = String::new();
     output.read_to_string(&mut said).unwrap();
