@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 
 use crate::documents::{layer_type, manifest_bytes};
 use crate::jobs::{self, Source as TaskSource, Task};
-use crate::layers::mark_opaque;
 use crate::overlay::UPPER;
 use crate::tarball::{Marks, Source, Tree, Writer};
 use crate::{
@@ -158,8 +157,7 @@ fn unpack(staging: &mut Staging<'_>, file: File, length: u64, label: Digest, cha
     })
     .context("unpack the new layer")?;
     let unpacked = done.ok_or_else(|| Error::internal("the new layer was not unpacked"))?;
-    mark_opaque(&directory.join("tree"), &unpacked.opaque)?;
-    staging.add_layer(chain, directory, unpacked.bytes)
+    staging.add_layer(chain, directory, &unpacked)
 }
 
 /// Adds a line of history that made no layer.

@@ -4,8 +4,7 @@ use failure::{Context, Error, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::documents::{layer_type, manifest_bytes};
-use crate::jobs::{self, Copied, Source, Task, UnpackedLayer};
-use crate::layers::mark_opaque;
+use crate::jobs::{self, Copied, Source, Task};
 use crate::{
     ChainId, ConfigChange, ConfigDocument, Digest, History, ImageId, Input, Layer, Name, Progress, Reference, Staging,
     Store,
@@ -76,10 +75,8 @@ fn take_in(staging: &mut Staging<'_>, file: std::fs::File, name: &str, progress:
     let (Some(Copied { digest, length }), Some(unpacked)) = (outcome.copied, outcome.unpacked) else {
         return Err(Error::internal("the import ended without a result"));
     };
-    let UnpackedLayer { diff_id, bytes, opaque, compression } = unpacked;
-    let diff_id = diff_id.unwrap_or(digest);
-    mark_opaque(&directory.join("tree"), &opaque)?;
+    let diff_id = unpacked.diff_id.unwrap_or(digest);
     staging.add_blob(&digest, blob);
-    staging.add_layer(&ChainId::above(None, &diff_id), directory, bytes)?;
-    Ok(Layer { digest, size: length, media_type: layer_type(compression), diff_id })
+    staging.add_layer(&ChainId::above(None, &diff_id), directory, &unpacked)?;
+    Ok(Layer { digest, size: length, media_type: layer_type(unpacked.compression), diff_id })
 }

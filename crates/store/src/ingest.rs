@@ -12,7 +12,6 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use crate::contents::Contents;
 use crate::documents::layer_type;
 use crate::jobs::{self, Outcome, Task};
-use crate::layers::mark_opaque;
 use crate::{ChainId, Compression, Digest, Layer, Progress, StagedBlob, Staging};
 
 /// A layer of an image that comes in.
@@ -167,8 +166,7 @@ fn complete(staging: &mut Staging<'_>, layer: &IncomingLayer, pending: Pending, 
     };
     check(layer.diff_id, diff_id.unwrap_or(layer.diff_id), &layer.path)?;
     if let (Some(unpacked), Some(directory)) = (outcome.unpacked, pending.directory) {
-        mark_opaque(&directory.join("tree"), &unpacked.opaque)?;
-        staging.add_layer(&layer.chain, directory, unpacked.bytes)?;
+        staging.add_layer(&layer.chain, directory, &unpacked)?;
     }
     Ok(Layer { digest, size, media_type: layer_type(compression), diff_id: layer.diff_id })
 }

@@ -47,9 +47,23 @@ impl Store {
     /// # Errors
     /// The layer is not here.
     pub fn layer_size(&self, layer: &ChainId) -> Result<u64> {
+        self.layer_sizes(layer).map(|(files, _)| files)
+    }
+
+    /// The length of the uncompressed archive that a layer was unpacked from; none if that was not noted.
+    ///
+    /// # Errors
+    /// The layer is not here.
+    pub fn layer_archive_size(&self, layer: &ChainId) -> Result<Option<u64>> {
+        self.layer_sizes(layer).map(|(_, archive)| archive)
+    }
+
+    fn layer_sizes(&self, layer: &ChainId) -> Result<(u64, Option<u64>)> {
         let path = self.layer_directory(layer).join("size");
         let text = fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
-        text.trim().parse().map_err(|_| Error::invalid(format!("`{}` is damaged", path.display())))
+        let number = |line: &str| line.parse().map_err(|_| Error::invalid(format!("`{}` is damaged", path.display())));
+        let mut lines = text.lines();
+        Ok((number(lines.next().unwrap_or_default())?, lines.next().map(number).transpose()?))
     }
 }
 

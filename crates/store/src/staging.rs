@@ -23,6 +23,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::documents::{Manifest, Parts};
+use crate::jobs::UnpackedLayer;
+use crate::layers::mark_opaque;
 use crate::leases::remove_tree;
 use crate::{ChainId, Digest, Name, Store};
 
@@ -156,12 +158,14 @@ impl<'a> Staging<'a> {
         Ok(directory)
     }
 
-    /// Says that the layer in `directory` is complete, what it is, and how many bytes its files have.
+    /// Says that the layer in `directory` is complete, what it is, and what its unpacker said.
     ///
     /// # Errors
     /// Its size cannot be written.
-    pub fn add_layer(&mut self, layer: &ChainId, directory: PathBuf, size: u64) -> Result<()> {
-        fs::write(directory.join("size"), size.to_string()).context("make a layer")?;
+    pub(crate) fn add_layer(&mut self, layer: &ChainId, directory: PathBuf, unpacked: &UnpackedLayer) -> Result<()> {
+        mark_opaque(&directory.join("tree"), &unpacked.opaque)?;
+        let sizes = format!("{}\n{}\n", unpacked.bytes, unpacked.length);
+        fs::write(directory.join("size"), sizes).context("make a layer")?;
         self.layers.insert(*layer, directory);
         Ok(())
     }

@@ -3,9 +3,11 @@
 //! ```text
 //! <root>/oci-layout, index.json, blobs/sha256/<hex>   an OCI image layout; names are annotations in index.json
 //! <root>/layers/<chain id hex>/tree/                  an unpacked layer, never written again
-//! <root>/layers/<chain id hex>/size                   its bytes, in decimal
+//! <root>/layers/<chain id hex>/size                   two lines in decimal: the bytes of its files, and of the
+//!                                                     uncompressed archive that they came in
 //! <root>/skeleton/                                   mount points below every image (see `overlay`)
 //! <root>/leases/<random>/{blobs,layers}/              what a running command stages (see `staging`)
+//! <root>/partial/<hex>                                blobs being fetched (see `partial`)
 //! <root>/lock                                         flock: the only lock of the store
 //! ```
 //!
@@ -131,7 +133,7 @@ impl Store {
         let failed = || format!("make the store `{}`", self.root.display());
         // An image's setuid programs and device nodes lie below: nobody else may reach them.
         rustix::fs::fchmod(&self.directory, Mode::RWXU).with_context(failed)?;
-        for name in ["blobs", "blobs/sha256", "layers", "leases"] {
+        for name in ["blobs", "blobs/sha256", "layers", "leases", "partial"] {
             match mkdirat(&self.directory, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error).with_context(failed),

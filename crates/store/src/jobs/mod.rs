@@ -90,6 +90,8 @@ pub(crate) struct UnpackedLayer {
     pub(crate) diff_id: Option<Digest>,
     /// The bytes of all files.
     pub(crate) bytes: u64,
+    /// The length of the uncompressed archive.
+    pub(crate) length: u64,
     /// Directories to mark as opaque.
     pub(crate) opaque: Vec<Vec<u8>>,
     /// How the blob is compressed.

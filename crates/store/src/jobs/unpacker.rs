@@ -52,15 +52,17 @@ fn unpack_blob(follow: Follow, tree: OwnedFd, limits: Limits) -> Result<Unpacked
     let mut blob = BufReader::with_capacity(BUFFER, follow);
     let compression = Compression::of(&mut blob)?;
     if compression == Compression::None {
-        let Unpacked { bytes, opaque } = unpack(&mut Archive::new(blob), tree, limits)?;
-        return Ok(UnpackedLayer { diff_id: None, bytes, opaque, compression });
+        let mut archive = Archive::new(blob);
+        let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
+        return Ok(UnpackedLayer { diff_id: None, bytes, length: archive.position(), opaque, compression });
     }
     let hasher = Rc::new(RefCell::new(Hasher::new()));
     let plain = Hashed { inner: decompress(blob, compression)?, hasher: hasher.clone(), left: stream_limit(&limits) };
     let plain = BufReader::with_capacity(BUFFER, plain);
-    let Unpacked { bytes, opaque } = unpack(&mut Archive::new(plain), tree, limits)?;
+    let mut archive = Archive::new(plain);
+    let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
     let diff_id = hasher.take().finish();
-    Ok(UnpackedLayer { diff_id: Some(diff_id), bytes, opaque, compression })
+    Ok(UnpackedLayer { diff_id: Some(diff_id), bytes, length: archive.position(), opaque, compression })
 }
 
 /// The most bytes that may come out of a decompressor: the files' bytes, and room for headers and padding.
@@ -86,11 +88,12 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 /// ```text
-/// report := compression:u8 bytes:u64 (0 | 1 diff id:[32]) { length:u32 path }
+/// report := compression:u8 bytes:u64 length:u64 (0 | 1 diff id:[32]) { length:u32 path }
 /// ```
 fn write_report(unpacked: &UnpackedLayer) -> Vec<u8> {
     let mut payload = vec![unpacked.compression as u8];
     payload.extend(unpacked.bytes.to_le_bytes());
+    payload.extend(unpacked.length.to_le_bytes());
     match &unpacked.diff_id {
         None => payload.push(0),
         Some(diff_id) => {
@@ -123,6 +126,7 @@ fn parse_report(mut payload: &[u8]) -> Option<UnpackedLayer> {
         _ => return None,
     };
     let bytes = u64::from_le_bytes(take(&mut payload, 8)?.try_into().ok()?);
+    let length = u64::from_le_bytes(take(&mut payload, 8)?.try_into().ok()?);
     let diff_id = match take(&mut payload, 1)?[0] {
         0 => None,
         1 => Some(Digest::from_bytes(take(&mut payload, 32)?.try_into().ok()?)),
@@ -133,7 +137,7 @@ fn parse_report(mut payload: &[u8]) -> Option<UnpackedLayer> {
         let length = u32::from_le_bytes(take(&mut payload, 4)?.try_into().ok()?);
         opaque.push(take(&mut payload, length as usize)?.to_vec());
     }
-    Some(UnpackedLayer { diff_id, bytes, opaque, compression })
+    Some(UnpackedLayer { diff_id, bytes, length, opaque, compression })
 }
 
 #[cfg(test)]
@@ -144,7 +148,7 @@ mod tests {
     fn a_report_comes_back() {
         for diff_id in [None, Some(Digest::of(b"x"))] {
             let opaque = vec![b"a/b".to_vec(), b"c".to_vec()];
-            let unpacked = UnpackedLayer { diff_id, bytes: 7, opaque, compression: Compression::Zstd };
+            let unpacked = UnpackedLayer { diff_id, bytes: 7, length: 9, opaque, compression: Compression::Zstd };
             let payload = write_report(&unpacked);
             assert_eq!(read_report(&payload).unwrap(), unpacked);
             assert!(read_report(&payload[..payload.len() - 1]).is_err());
