@@ -220,6 +220,9 @@ enum Node {
 
 fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Lock) -> Result<Collected> {
     let named = names.entries().iter().map(|entry| Node::Manifest(entry.target));
+    let pushed = names.entries().iter().filter_map(Name::pushed).filter(|manifest| store.has_blob(manifest));
+    let pushed = pushed.map(Node::Manifest);
+    let compressed = store.all_compressed()?;
     // The image of a container may have been removed by force: then its layers are all that is left of it.
     let used = in_use.containers.iter().filter(|user| store.has_blob(&user.manifest));
     let used = used.map(|user| Node::Manifest(user.manifest));
@@ -229,7 +232,17 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
         Need::Blob(digest) => Node::Blob(*digest),
         Need::Layer(layer) => Node::Layer(*layer),
     });
-    let kept = mark(named.chain(used).chain(mounted).chain(leased), |node| references(store, node))?;
+    let kept = mark(named.chain(pushed).chain(used).chain(mounted).chain(leased), |node| {
+        let mut needed = references(store, node)?;
+        // A blob brings along what it was compressed to for a registry.
+        let made = needed.iter().filter_map(|node| match node {
+            Node::Blob(blob) => compressed.get(blob),
+            _ => None,
+        });
+        let made: Vec<Node> = made.flatten().map(|blob| Node::Blob(*blob)).collect();
+        needed.extend(made);
+        Ok(needed)
+    })?;
     store.sweep_leases(in_use.resume_for)?;
     let mut collected = Collected::default();
     for digest in listed(store, PARTIAL)? {
@@ -243,6 +256,7 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
             delete_blob(store, &digest, &mut collected)?;
         }
     }
+    store.sweep_compressed()?;
     for digest in listed(store, "layers")? {
         let layer = ChainId(digest);
         if !kept.contains(&Node::Layer(layer)) {

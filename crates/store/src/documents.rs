@@ -26,7 +26,7 @@ pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The kernel stacks at most 500 layers.
 const MOST_LAYERS: usize = 500;
 /// The most entries of an index.
@@ -280,6 +280,11 @@ pub(crate) fn layer_type(compression: crate::Compression) -> String {
         crate::Compression::Gzip => format!("{OCI_LAYER}+gzip"),
         crate::Compression::Zstd => format!("{OCI_LAYER}+zstd"),
     }
+}
+
+/// Whether layers of this type are uncompressed, and may be passed on.
+pub(crate) fn is_plain_layer(media_type: &str) -> bool {
+    matches!(media_type, OCI_LAYER | "application/vnd.docker.image.rootfs.diff.tar")
 }
 
 /// The bytes of an OCI manifest for these layers.

@@ -6,7 +6,7 @@ use failure::{Error, Kind, Result};
 use oci_spec::image::ImageConfiguration;
 
 use crate::documents::{Manifest, ManifestHead, Target};
-use crate::{ChainId, ConfigDocument, Digest, ImageId, Layer, Names, Platform, Reference, Store};
+use crate::{ChainId, ConfigDocument, Digest, ImageId, Layer, Name, Names, Platform, Reference, Store};
 
 /// The fewest digits that may stand for an id.
 const SHORTEST_ID: usize = 2;
@@ -28,6 +28,8 @@ pub struct Image {
     pub blobs: Vec<Layer>,
     /// All names of this image, sorted.
     pub names: Vec<Reference>,
+    /// The digest that it has in a name's repository, where that is not the target's.
+    pub pushed: BTreeMap<Reference, Digest>,
 }
 
 /// A line of `skep images`.
@@ -41,6 +43,8 @@ pub struct ImageSummary {
     pub target: Digest,
     /// All its names, sorted; none when it lost its last one.
     pub names: Vec<Reference>,
+    /// The digest that it has in a name's repository, where that is not the target's.
+    pub pushed: BTreeMap<Reference, Digest>,
     /// When it was made, as RFC 3339, where it says so.
     pub created: Option<String>,
     /// The bytes of all its unpacked layers together.
@@ -57,6 +61,11 @@ impl Image {
     /// The blob is gone.
     pub fn document(&self, store: &Store) -> Result<ConfigDocument> {
         ConfigDocument::parse(&store.read_blob(&self.id.0)?)
+    }
+
+    /// The digest that the image has in the repository of one of its names.
+    pub fn digest_of(&self, name: &Reference) -> Digest {
+        name.digest().or_else(|| self.pushed.get(name)).copied().unwrap_or(self.target)
     }
 
     /// The bytes of all its unpacked layers together.
@@ -195,6 +204,7 @@ impl Store {
             layers: read.chain,
             blobs: read.layers,
             names: names.of(target),
+            pushed: names.pushed(target),
         })
     }
 
@@ -210,6 +220,7 @@ impl Store {
             target: image.target,
             created: image.config.created().clone(),
             names: image.names,
+            pushed: image.pushed,
             labels,
         })
     }
@@ -246,7 +257,8 @@ impl Store {
     }
 }
 
-/// What a name refers to; with a digest, which must be that of the target, the tag does not matter.
+/// What a name refers to; with a digest, which must be that of the target or the one it was pushed with, the tag does
+/// not matter.
 fn find_name(names: &Names, text: &str) -> Result<Option<Digest>> {
     let Ok(reference) = Reference::parse(text) else {
         let looks_like_id = text.bytes().all(|byte| byte.is_ascii_hexdigit()) || text.starts_with("sha256:");
@@ -256,7 +268,8 @@ fn find_name(names: &Names, text: &str) -> Result<Option<Digest>> {
         return Ok(names.find(&reference).map(|name| name.target));
     };
     let same_repository = |name: &Reference| (name.host(), name.path()) == (reference.host(), reference.path());
-    let mut entries = names.entries().iter().filter(|entry| entry.target == *digest);
+    let means = |entry: &&Name| entry.target == *digest || entry.pushed().as_ref() == Some(digest);
+    let mut entries = names.entries().iter().filter(means);
     Ok(entries.find(|entry| entry.reference.as_ref().is_some_and(same_repository)).map(|entry| entry.target))
 }
 

@@ -10,6 +10,7 @@
 mod archive;
 mod blobs;
 mod change;
+mod compressed;
 mod config;
 mod contents;
 
@@ -38,6 +39,7 @@ pub mod commit;
 pub mod copy;
 pub mod export;
 pub mod overlay;
+pub mod push;
 pub mod save;
 pub mod tarball;
 pub mod writable;

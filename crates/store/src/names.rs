@@ -5,9 +5,15 @@
 //!     "annotations": { "org.opencontainers.image.ref.name": "docker.io/library/busybox:latest" } }, ... ] }
 //! ```
 //!
+//! A further annotation, `skep.pushed.digest`, is there when the image was pushed under this name with another digest than
+//! its own, because its layers were compressed for that: the digest that it has in that repository. It goes when the
+//! name's repository changes.
+//!
 //! One entry for each name; an image without a name has one entry without the annotation. Entries and fields that
 //! other tools wrote are kept as they are. The file is replaced by rename under the store's exclusive lock, and read
 //! without any: a reader sees the state before or after.
+
+use std::collections::BTreeMap;
 
 use failure::{Context, Error, Kind, Result};
 use rustix::fs::{Mode, OFlags, openat};
@@ -20,6 +26,9 @@ use crate::{Digest, Lock, Reference, Store};
 
 /// Where an entry keeps its name.
 pub(crate) const NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+
+/// Where an entry keeps the digest that the image has in the name's repository.
+const PUSHED_ANNOTATION: &str = "skep.pushed.digest";
 
 /// All images and their names, as index.json has them: a root set for the garbage collection.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,7 +74,41 @@ impl Name {
         name
     }
 
+    /// The digest that it was pushed with under this name, if that is not its own.
+    pub fn pushed(&self) -> Option<Digest> {
+        Digest::parse(self.annotations()?.get(PUSHED_ANNOTATION)?.as_str()?).ok()
+    }
+
+    /// The same entry after a push.
+    #[must_use]
+    pub(crate) fn pushed_as(&self, digest: Option<Digest>) -> Self {
+        let mut name = self.clone();
+        name.annotate(PUSHED_ANNOTATION, digest.map(|digest| digest.to_string()));
+        name
+    }
+
+    fn annotations(&self) -> Option<&Map<String, Value>> {
+        self.descriptor.get("annotations")?.as_object()
+    }
+
+    fn annotate(&mut self, key: &str, value: Option<String>) {
+        let annotations = match value {
+            Some(_) => self.descriptor.entry("annotations").or_insert_with(|| json!({})).as_object_mut(),
+            None => self.descriptor.get_mut("annotations").and_then(Value::as_object_mut),
+        };
+        match (annotations, value) {
+            (Some(annotations), Some(value)) => drop(annotations.insert(key.to_owned(), value.into())),
+            (Some(annotations), None) => drop(annotations.remove(key)),
+            (None, _) => {}
+        }
+    }
+
     fn rename(&mut self, reference: Option<Reference>) {
+        let repository =
+            |name: &Option<Reference>| name.as_ref().map(|name| (name.host().to_owned(), name.path().to_owned()));
+        if reference.is_none() || repository(&reference) != repository(&self.reference) {
+            self.annotate(PUSHED_ANNOTATION, None);
+        }
         match &reference {
             Some(reference) => {
                 let annotations = self.descriptor.entry("annotations").or_insert_with(|| json!({}));
@@ -143,6 +186,8 @@ impl Names {
             let before = self.entries.remove(place);
             if before.target != entry.target {
                 self.keep(before.renamed(None));
+            } else if let (None, Some(pushed)) = (entry.pushed(), before.pushed()) {
+                return self.keep(entry.pushed_as(Some(pushed)));
             }
         }
         self.keep(entry);
@@ -156,6 +201,12 @@ impl Names {
         }
         self.entries.retain(|one| one.target != entry.target || one.reference.is_some());
         self.entries.push(entry);
+    }
+
+    /// The digest of a manifest or index as each of its names' repositories have it, where that is another one than here.
+    pub fn pushed(&self, target: &Digest) -> BTreeMap<Reference, Digest> {
+        let mine = self.entries.iter().filter(|entry| entry.target == *target);
+        mine.filter_map(|entry| Some((entry.reference.clone()?, entry.pushed()?))).collect()
     }
 
     /// Takes a name away and gives back what it named. The image goes with its last name.
@@ -234,6 +285,22 @@ mod tests {
         assert!(names.entries().iter().any(|e| e.target == Digest::of(b"one") && e.reference.is_none()));
         names.set(name("one", "c"));
         assert_eq!(names.entries().len(), 3, "a name takes the nameless entry away");
+    }
+
+    #[test]
+    fn what_was_pushed_stays_with_the_repository() {
+        let pushed = Digest::of(b"compressed");
+        let mut names = Names::default();
+        names.set(name("one", "host:5000/a:1").pushed_as(Some(pushed)));
+        names.set(name("one", "host:5000/a:1"));
+        assert_eq!(names.entries()[0].pushed(), Some(pushed), "the same image under the same name");
+        let again = Names::parse(&names.to_bytes(), "index.json").unwrap();
+        assert_eq!(again.entries()[0].pushed(), Some(pushed));
+        assert_eq!(again.entries()[0].renamed(reference("host:5000/a:2")).pushed(), Some(pushed));
+        assert_eq!(again.entries()[0].renamed(reference("host:5000/b:1")).pushed(), None);
+        assert_eq!(again.entries()[0].renamed(None).pushed(), None);
+        names.set(name("two", "host:5000/a:1"));
+        assert!(names.entries().iter().all(|entry| entry.pushed().is_none()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! <root>/layers/<chain id hex>/tree/                  an unpacked layer, never written again
 //! <root>/layers/<chain id hex>/size                   two lines in decimal: the bytes of its files, and of the
 //!                                                     uncompressed archive that they came in
+//! <root>/compressed/                                  layers compressed for registries (see `compressed`)
 //! <root>/skeleton/                                   mount points below every image (see `overlay`)
 //! <root>/leases/<random>/{blobs,layers}/              what a running command stages (see `staging`)
 //! <root>/partial/<hex>                                blobs being fetched (see `partial`)

@@ -19,7 +19,8 @@ fn view(image: &Image, size: u64, document: &Map<String, Value>) -> Value {
     let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
     let tags: Vec<String> =
         image.names.iter().filter(|name| name.tag().is_some()).map(|name| name.without_digest().to_string()).collect();
-    let mut digests: Vec<String> = image.names.iter().map(|name| name.pinned(image.target).to_string()).collect();
+    let mut digests: Vec<String> =
+        image.names.iter().map(|name| name.pinned(image.digest_of(name)).to_string()).collect();
     digests.dedup();
     let comment = document.get("history").and_then(Value::as_array).and_then(|lines| lines.last());
     let comment = comment.and_then(|line| line.get("comment")).and_then(Value::as_str).unwrap_or_default();

@@ -127,7 +127,7 @@ fn lines(images: &[ImageSummary], whole: bool, digests: bool) -> Vec<Line<'_>> {
             if name.tag().is_none() && tagged && !digests {
                 continue;
             }
-            let digest = name.digest().map_or_else(|| image.target.to_string(), ToString::to_string);
+            let digest = name.digest().or_else(|| image.pushed.get(name)).unwrap_or(&image.target).to_string();
             lines.push(line(name.familiar_repository(), name.tag(), digest));
         }
     }

@@ -32,7 +32,7 @@ impl Inflating {
         drop(output);
         loop {
             match child.hear()? {
-                Heard::Nothing | Heard::Progress(_) => {}
+                Heard::Nothing | Heard::Progress(_) | Heard::Said(_) => {}
                 Heard::Done(_) => return Ok(()),
                 Heard::Failed(error) | Heard::Abandoned(error) => return Err(error),
             }

@@ -12,6 +12,8 @@
 //! the diff id; of a compressed one the unpacker hashes what comes out. The parent has one thread: it starts as many
 //! layers as there are processors, listens to their reports, and kills all at the first failure.
 
+mod carrier;
+mod compressor;
 mod confine;
 mod copier;
 mod follow;
@@ -27,6 +29,9 @@ use failure::{Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+pub(crate) use self::carrier::{Carrier, Told};
+pub use self::compressor::Form;
+pub(crate) use self::compressor::{Compressed, Compressing, Plain, Step};
 pub(crate) use self::inflate::inflate;
 
 use self::process::{Child, Heard};
@@ -215,7 +220,7 @@ impl Running {
         let label = self.label;
         let Some(child) = self.child(part) else { return Ok(()) };
         match child.hear()? {
-            Heard::Nothing => Ok(()),
+            Heard::Nothing | Heard::Said(_) => Ok(()),
             Heard::Progress(done) => {
                 progress.advance(&label, done);
                 Ok(())
@@ -242,7 +247,7 @@ impl Running {
         let Some(child) = self.child(other) else { return fallback };
         loop {
             match child.hear() {
-                Ok(Heard::Nothing | Heard::Progress(_)) => {}
+                Ok(Heard::Nothing | Heard::Progress(_) | Heard::Said(_)) => {}
                 Ok(Heard::Failed(error)) | Err(error) => return error,
                 Ok(Heard::Done(_) | Heard::Abandoned(_)) => return fallback,
             }

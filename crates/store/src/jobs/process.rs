@@ -47,6 +47,8 @@ pub(super) enum Heard {
     Nothing,
     /// It has come so far.
     Progress(u64),
+    /// It says this and goes on.
+    Said(Vec<u8>),
     /// It is done, and says this.
     Done(Vec<u8>),
     /// It failed.
@@ -118,6 +120,7 @@ impl Child {
                     self.reap()?;
                     return Ok(Heard::Done(payload));
                 }
+                Some((report::SAID, payload)) => return Ok(Heard::Said(payload)),
                 Some((report::FAILED, payload)) => return Ok(Heard::Failed(report::decode_error(&payload))),
                 Some(_) => return Err(report::garbled()),
                 None => break,

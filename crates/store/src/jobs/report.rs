@@ -5,6 +5,7 @@
 //!   1 progress   bytes:u64
 //!   2 done       what the job says
 //!   3 failed     kind:u8 message
+//!   4 said       what the job says before it goes on
 //! ```
 
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 pub(super) const PROGRESS: u8 = 1;
 pub(super) const DONE: u8 = 2;
 pub(super) const FAILED: u8 = 3;
+pub(super) const SAID: u8 = 4;
 const LARGEST: usize = 64 << 20;
 /// A message is a line.
 const LONGEST_MESSAGE: usize = 4096;
