@@ -1,6 +1,7 @@
 //! What every command needs to know of its call: where the data is, and how loud to be.
 
 use engine::Home;
+use engine::registries::Environment;
 use failure::Result;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -36,5 +37,11 @@ impl Context {
     /// They cannot be made or opened.
     pub(crate) fn home(&self) -> Result<Home> {
         Home::open(&self.root, &self.run)
+    }
+
+    /// What the caller's environment says about registries.
+    #[allow(dead_code, reason = "for the commands that speak to registries")]
+    pub(crate) fn environment() -> Environment {
+        Environment::of(|name| std::env::var_os(name))
     }
 }

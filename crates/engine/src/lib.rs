@@ -27,6 +27,7 @@ pub mod names;
 pub mod processes;
 pub mod prune;
 pub mod recover;
+pub mod registries;
 pub mod request;
 pub mod signals;
 mod source;

@@ -11,6 +11,7 @@
 //!       one request at one endpoint: authorization, redirects                                            exchange
 //!         one HTTP message and its answer: a connection, a name looked up, TLS                           http
 //! ```
+//! What files say about registries is read in `settings`, and handed to the client as [`Lookup`].
 
 #![expect(dead_code, reason = "some of it is used by what comes next")]
 
@@ -26,9 +27,13 @@ mod names;
 mod registries;
 mod repository;
 mod rounds;
+mod secret;
+mod settings;
 mod upload;
 
 pub use endpoint::{Access, Credentials, Endpoint, Lookup, Offers, Patience, Plain, Scheme, Tls};
 pub use registries::Registries;
 pub use repository::{Document, Found, Repository, Which};
+pub use secret::Secret;
+pub use settings::{Places, Proxies, Rules, Settings, check_hosts_toml};
 pub use upload::Source;
