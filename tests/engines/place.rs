@@ -8,12 +8,12 @@
 //! Engines are found on the PATH or in target/peers, where `xtask/fetch-peers` unpacks them. Control groups are below a
 //! parent that bears the place's name, and are removed with it.
 
-use std::cell::RefCell;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// What PID 1 does. Bash reaps whatever dies below it.
@@ -33,7 +33,7 @@ pub(crate) struct Place {
     pub(crate) name: String,
     holder: Child,
     first: i32,
-    done: RefCell<Vec<&'static str>>,
+    done: Mutex<Vec<&'static str>>,
 }
 
 /// What a command printed and how it ended.
@@ -64,7 +64,7 @@ impl Place {
         retry(|| fs::metadata(directory.join("ready")).map(drop));
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.id())).unwrap();
         let first = children.trim().parse().unwrap();
-        Some(Self { directory, name, holder, first, done: RefCell::default() })
+        Some(Self { directory, name, holder, first, done: Mutex::default() })
     }
 
     /// A path below the place's directory.
@@ -81,14 +81,6 @@ impl Place {
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--pid", "--target", &self.first.to_string(), "--"]).args(words);
-        command.env("PATH", path()).env("HOME", self.path("home")).stdin(Stdio::null());
-        command
-    }
-
-    /// A command that sees the files in here but is a process of the test's own namespace: its child, to be signalled.
-    pub(crate) fn command_of_this_namespace(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--mount", "--target", &self.first.to_string(), "--"]).args(words);
         command.env("PATH", path()).env("HOME", self.path("home")).stdin(Stdio::null());
         command
     }
@@ -122,7 +114,7 @@ impl Place {
 
     /// Notes that something was shown to work.
     pub(crate) fn done(&self, what: &'static str) {
-        self.done.borrow_mut().push(what);
+        self.done.lock().unwrap().push(what);
     }
 
     /// Says what was.
@@ -131,7 +123,7 @@ impl Place {
             left if left.is_empty() => Ok(()),
             left => Err(format!("cgroups are left: {left:?}")),
         });
-        say(&format!("{engine}: {}\n", self.done.borrow().join(", ")));
+        say(&format!("{engine}: {}\n", self.done.lock().unwrap().join(", ")));
     }
 
     /// Processes in here whose command line has this in it.
@@ -157,8 +149,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            say(&format!("the daemon's log:\n{}\n", fs::read_to_string(self.path("daemon.log")).unwrap_or_default()));
+        if let (true, Ok(log)) = (std::thread::panicking(), fs::read_to_string(self.path("daemon.log"))) {
+            say(&format!("the daemon's log:\n{log}\n"));
         }
         self.holder.kill().ok();
         self.holder.wait().ok();
@@ -185,7 +177,8 @@ fn children(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-fn path() -> String {
+/// Where programs are looked for.
+pub(crate) fn path() -> String {
     let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
     let own = std::env::var("PATH").unwrap();
     format!("{0}/usr/sbin:{0}/usr/bin:{own}:/usr/sbin:/sbin", peers.display())

@@ -2,6 +2,7 @@
 
 pub(crate) mod cutter;
 pub(crate) mod http;
+pub(crate) mod liar;
 pub(crate) mod orchard;
 pub(crate) mod registry;
 pub(crate) mod scene;

@@ -5,6 +5,7 @@ use crate::harness::orchard;
 use crate::harness::registry::{Guard, Registry};
 use crate::harness::scene::Scene;
 use crate::harness::token::{PASSWORD, TokenServer, USER};
+use crate::harness::tools::layers;
 use crate::harness::tree::{Times, Tree};
 use std::path::Path;
 
@@ -44,18 +45,13 @@ fn a_registry_with_each_guard_takes_and_gives_what_it_should() {
 fn the_cutter_counts_and_cuts_to_the_byte() {
     let Some(scene) = Scene::new("cutter", &["curl"]) else { return };
     let registry = Registry::open(&scene, "registry");
-    let cutter = Cutter::start(registry.address);
-    scene.push("apple:1", &[1], &format!("{}/apple:1", cutter.host()));
-    let digest = registry.fetches();
-    assert!(digest.is_empty(), "nothing was fetched yet: {digest:?}");
-    let source = format!("docker://{}/apple:1", cutter.host());
-    let raw = scene.tool(&["skopeo", "inspect", "--raw", "--tls-verify=false", &source]);
-    let manifest: serde_json::Value = serde_json::from_str(&raw).unwrap();
-    let layer = manifest["layers"].as_array().unwrap().last().unwrap();
-    let url = format!("http://{}/v2/apple/blobs/{}", cutter.host(), layer["digest"].as_str().unwrap());
-    let (size, out) = (layer["size"].as_u64().unwrap(), scene.path("blob"));
+    let image = format!("{}/apple:1", registry.host());
+    scene.push("apple:1", &[1], &image);
+    let (digest, size) = layers(&scene.manifest(&image)).pop().unwrap();
+    let cutter = Cutter::start(registry.address, std::slice::from_ref(&digest));
+    let url = format!("http://{}/v2/apple/blobs/{digest}", cutter.host());
+    let out = scene.path("blob");
     let fetch = |range: &str| scene.place.run(&["curl", "-s", "-r", range, "-o", &out, &url]);
-    cutter.take_log();
     cutter.cut(70_001, Cut::Outage);
     assert_eq!(fetch("0-").code, 18, "a partial file, for curl");
     assert_eq!(std::fs::metadata(&out).unwrap().len(), 70_001);
@@ -66,7 +62,7 @@ fn the_cutter_counts_and_cuts_to_the_byte() {
     let log = cutter.take_log();
     assert_eq!(blob_bytes(&log), size);
     assert_eq!(log.last().unwrap().range.as_deref(), Some("bytes=70001-"));
-    assert_eq!(registry.fetches()[layer["digest"].as_str().unwrap()], 2);
+    assert_eq!(registry.fetches()[&digest], 2);
 }
 
 #[test]
@@ -110,8 +106,10 @@ fn an_image_survives_skopeo_and_umoci() {
     let registry = Registry::open(&scene, "registry");
     let image = format!("{}/orchard:1", registry.host());
     scene.push("orchard:1", &[1], &image);
+    scene.ok("one", &["load", "-i", &scene.image("orchard:1", &[1])]);
     let before = scene.archive_tree(&orchard::image("orchard:1", &[1]));
     before.assert_same(&scene.registry_tree(&image), "umoci after a registry");
+    before.assert_same(&scene.skep_tree("one", "orchard:1"), "skep after a load");
     let fetches = registry.fetches();
     assert!(fetches.len() >= 4 && fetches.values().all(|count| *count == 1), "{fetches:?}");
 }

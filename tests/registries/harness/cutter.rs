@@ -29,6 +29,8 @@ pub(crate) struct Passed {
     pub(crate) status: u16,
     /// Bytes of the body that went to the client.
     pub(crate) sent: u64,
+    /// Whether it carried (a part of) a blob that counts.
+    pub(crate) counts: bool,
 }
 
 /// The proxy.
@@ -45,6 +47,7 @@ struct State {
     broken: Option<Cut>,
     /// Cuts so far: a connection that was there when one happened ends.
     cuts: usize,
+    counted: Vec<String>,
     log: Vec<Passed>,
 }
 
@@ -56,11 +59,12 @@ enum Turn {
 }
 
 impl Cutter {
-    /// Passes everything on to the registry at `to`.
-    pub(crate) fn start(to: SocketAddr) -> Self {
+    /// Passes everything on to the registry at `to`; only the blobs in `counted` are counted and cut.
+    pub(crate) fn start(to: SocketAddr, counted: &[String]) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let server = Server::start(move |request, socket| pass(request, socket, to, &shared));
+        state.lock().unwrap().counted = counted.to_vec();
         Self { server, state }
     }
 
@@ -91,16 +95,9 @@ impl Cutter {
     }
 }
 
-impl Passed {
-    /// Whether it carried (a part of) a blob.
-    pub(crate) fn is_blob(&self) -> bool {
-        self.method == "GET" && self.target.contains("/blobs/") && matches!(self.status, 200 | 206)
-    }
-}
-
 /// Bytes of blobs in a log.
 pub(crate) fn blob_bytes(log: &[Passed]) -> u64 {
-    log.iter().filter(|passed| passed.is_blob()).map(|passed| passed.sent).sum()
+    log.iter().filter(|passed| passed.counts).map(|passed| passed.sent).sum()
 }
 
 fn pass(request: &Request, socket: &mut TcpStream, to: SocketAddr, state: &Mutex<State>) {
@@ -117,19 +114,20 @@ fn pass(request: &Request, socket: &mut TcpStream, to: SocketAddr, state: &Mutex
     let kept: Vec<_> = kept.map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let range = request.header("range").map(str::to_owned);
     let (method, target) = (request.method.clone(), request.target.clone());
-    let (index, cuts) = {
+    let (index, cuts, counts) = {
         let mut state = state.lock().unwrap();
-        state.log.push(Passed { method, target, range, status: code, sent: 0 });
-        (state.log.len() - 1, state.cuts)
+        let counted = request.blob().is_some_and(|digest| state.counted.iter().any(|counted| counted == digest));
+        let counts = counted && request.method == "GET" && matches!(code, 200 | 206);
+        state.log.push(Passed { method, target, range, status: code, sent: 0, counts });
+        (state.log.len() - 1, state.cuts, counts)
     };
     head(socket, status, &kept, None);
-    let limited = request.method == "GET" && request.blob().is_some() && matches!(code, 200 | 206);
     let mut piece = vec![0; 16 << 10];
     loop {
         let Ok(read @ 1..) = upstream.read(&mut piece) else { return };
         let mut rest = &piece[..read];
         while !rest.is_empty() {
-            let turn = if limited { next_turn(state, cuts, rest.len()) } else { Turn::Send(rest.len()) };
+            let turn = if counts { next_turn(state, cuts, rest.len()) } else { Turn::Send(rest.len()) };
             match turn {
                 Turn::End => return,
                 Turn::Wait => std::thread::sleep(std::time::Duration::from_millis(5)),

@@ -186,6 +186,10 @@ fn read_request(socket: &mut TcpStream) -> Option<Request> {
     socket.set_read_timeout(Some(PATIENCE)).ok()?;
     socket.set_write_timeout(Some(PATIENCE)).ok()?;
     let mut reader = BufReader::new(socket.try_clone().ok()?);
+    // A client that tries TLS first is told at once that there is none.
+    if reader.fill_buf().ok()?.first() == Some(&0x16) {
+        return None;
+    }
     let (first, headers) = read_head(&mut reader)?;
     let mut words = first.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());

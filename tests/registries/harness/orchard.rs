@@ -45,11 +45,15 @@ pub(crate) fn noise(number: u64, size: usize) -> Vec<u8> {
 fn trees() -> Layer {
     let long = format!("home/{}/{}", "deep".repeat(30), "flower".repeat(20));
     let mut layer = Layer::new().directory("./");
-    for name in ["bin", "dev", "etc", "home", "lib", "var", "var/cache", "var/lib", "var/replaced"] {
+    for name in ["bin", "dev", "etc", "home", "lib", "proc", "sys", "var", "var/cache", "var/lib", "var/replaced"] {
         layer = layer.directory(name);
     }
     layer
         .file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+        // What engines make for a container when the image has no such file.
+        .file("etc/hostname", "orchard\n")
+        .file("etc/hosts", "127.0.0.1 orchard\n")
+        .file("etc/resolv.conf", "")
         .file("etc/gone", "removed by the next layer")
         .file("etc/becomes-a-directory", "for now")
         .file("etc/empty", "")
@@ -62,7 +66,8 @@ fn trees() -> Layer {
         .raw(entry("home/bee/notes", EntryType::Regular, 0o640, (1000, 2000), "", 5), b"notes")
         .raw(entry("home/bee/far", EntryType::Regular, 0o600, (65534, 60000), "", 3), b"far")
         .raw(entry("home/bee/link", EntryType::Symlink, 0o777, (1000, 1000), "notes", 0), b"")
-        .hard_link("lib/notes", "home/bee/notes")
+        // With the owner and mode of its file: tools differ in whose they believe.
+        .raw(entry("lib/notes", EntryType::Link, 0o640, (1000, 2000), "home/bee/notes", 0), b"")
         .symlink("lib/absolute", "/etc/passwd")
         .symlink("lib/dangling", "../no/where")
         .hard_link("lib/passwd", "etc/passwd")

@@ -4,9 +4,9 @@
 //! /etc/docker as an administrator would. `$HOME` is in the scene's directory. Each store of skep has a name there:
 //! `scene.skep("one", …)` and `scene.skep("two", …)` share nothing.
 
-use crate::place::Place;
+use crate::place::{Place, retry};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// What every test here needs.
@@ -31,6 +31,8 @@ impl Scene {
     /// A scene for one test, whose name it bears. None: a program is missing, which is said.
     pub(crate) fn new(test: &str, more: &[&str]) -> Option<Self> {
         let place = Place::new(test, &[NEEDS, more].concat())?;
+        // Where skopeo and podman note which blobs a registry has, even as root with storage elsewhere.
+        place.run(&["sh", "-c", "mkdir -p \"$0\" && mount -t tmpfs tmpfs \"$0\"", "/var/lib/containers"]).ok();
         Some(Self { place })
     }
 
@@ -46,10 +48,23 @@ impl Scene {
         fs::write(outside, content).unwrap();
     }
 
+    /// Writes a file below `$HOME`.
+    pub(crate) fn home(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.place.directory.join("home").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
     /// Runs a tool that must succeed; what it printed.
     #[track_caller]
     pub(crate) fn tool(&self, words: &[&str]) -> String {
         self.place.run(words).ok()
+    }
+
+    /// Lets skopeo and podman forget which registry has which blob, which they would not compress otherwise again.
+    pub(crate) fn forget_blobs(&self) {
+        self.tool(&["rm", "-rf", "/var/lib/containers/cache"]);
     }
 
     /// A server that ends with the scene; its output goes to `stdout` and `stderr` in the directory.
@@ -65,16 +80,29 @@ impl Scene {
         self.place.directory.join(store).join("data")
     }
 
-    /// A command of skep with a store; standard input is empty unless changed. Not in the scene's pid namespace: its
-    /// process is the child itself, to be signalled.
+    /// A command of skep with a store; standard input is empty unless changed. One that hangs is killed.
     pub(crate) fn command(&self, store: &str, words: &[&str]) -> Command {
         let binary = crate::place::binary().display().to_string();
-        let mut command = self.place.command_of_this_namespace(&[&[binary.as_str()], words].concat());
+        fs::create_dir_all(self.place.directory.join(store)).unwrap();
+        // The process id, which is that of the scene's namespace, is left in a file: for signals.
+        let (script, note) = ("echo $$ >\"$0\"; exec \"$@\"", self.path(&format!("{store}/pid")));
+        let first = ["timeout", "--signal=KILL", "120", "sh", "-c", script, &note, &binary];
+        let mut command = self.place.command(&[&first[..], words].concat());
         for name in ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "RUST_BACKTRACE"] {
             command.env_remove(name);
         }
+        command.env("PATH", format!("{}:{}", self.path("bin"), crate::place::path()));
         command.env("SKEP_ROOT", self.root(store)).env("SKEP_RUN", self.place.directory.join(store).join("r"));
         command
+    }
+
+    /// Sends a signal to the command of skep that was started last with this store.
+    pub(crate) fn signal(&self, store: &str, signal: &str) {
+        let pid = retry(|| match fs::read_to_string(self.path(&format!("{store}/pid"))) {
+            Ok(pid) if pid.ends_with('\n') => Ok(pid.trim().to_owned()),
+            other => Err(other),
+        });
+        self.tool(&["kill", &format!("-{signal}"), &pid]);
     }
 
     /// Runs skep to its end.
@@ -90,6 +118,30 @@ impl Scene {
         ended.stdout.trim_end().to_owned()
     }
 
+    /// Runs skep, which must fail with one line that says each of `parts`.
+    #[track_caller]
+    pub(crate) fn fails(&self, store: &str, words: &[&str], parts: &[&str]) {
+        self.skep(store, words).assert_one_line_error(parts);
+    }
+
+    /// Runs skep with a text on its standard input.
+    pub(crate) fn feed(&self, store: &str, input: &str, words: &[&str]) -> Ended {
+        let path = self.path(&format!("{store}-input"));
+        fs::write(&path, input).unwrap();
+        let mut command = self.command(store, words);
+        command.stdin(fs::File::open(&path).unwrap());
+        finish(command)
+    }
+
+    /// What a store has on disk: each path with its size. Locks that are empty do not count.
+    pub(crate) fn content(&self, store: &str) -> Vec<String> {
+        let root = self.root(store);
+        let mut found = Vec::new();
+        list(&root, &root, &mut found);
+        found.sort();
+        found
+    }
+
     /// Starts skep with pipes for its output.
     pub(crate) fn spawn(&self, store: &str, words: &[&str]) -> Child {
         self.command(store, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -99,6 +151,21 @@ impl Scene {
     pub(crate) fn allow_plain(&self, hosts: &[&str]) {
         let tables = hosts.iter().map(|host| format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"));
         self.write("/etc/containers/registries.conf", &tables.collect::<String>());
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for entry in fs::read_dir(&self.place.directory).into_iter().flatten().flatten() {
+            let log = entry.path().join("stderr");
+            let Ok(text) = fs::read_to_string(&log) else { continue };
+            let lines: Vec<&str> = text.lines().filter(|line| !line.contains("level=info")).collect();
+            let last = lines[lines.len().saturating_sub(10)..].join("\n");
+            crate::place::say(&format!("the end of {}:\n{last}\n", log.display()));
+        }
     }
 }
 
@@ -115,28 +182,32 @@ impl Ended {
     }
 }
 
-/// Runs a command of skep to its end; one that hangs is killed.
+/// Runs a command of skep to its end.
 pub(crate) fn finish(mut command: Command) -> Ended {
     let shown = format!("{command:?}");
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait(child, shown)
 }
 
-/// Waits for a spawned command of skep; one that hangs is killed.
+/// Waits for a spawned command of skep.
 pub(crate) fn wait(child: Child, command: String) -> Ended {
     use std::os::unix::process::ExitStatusExt;
-    use std::sync::mpsc::RecvTimeoutError::Timeout;
-    let pid = rustix::process::Pid::from_child(&child);
-    let (done, ended) = std::sync::mpsc::channel::<()>();
-    let watch = std::thread::spawn(move || {
-        if ended.recv_timeout(std::time::Duration::from_secs(120)) == Err(Timeout) {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
-        }
-    });
     let output = child.wait_with_output().unwrap();
-    drop(done);
-    watch.join().unwrap();
     let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or_default());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ended { code, stdout: text(&output.stdout), stderr: text(&output.stderr), command }
+}
+
+fn list(root: &Path, directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let (path, status) = (entry.path(), entry.path().symlink_metadata().unwrap());
+        if status.is_dir() {
+            list(root, &path, found);
+        }
+        let lock = status.is_file() && status.len() == 0;
+        if !lock {
+            let size = if status.is_dir() { 0 } else { status.len() };
+            found.push(format!("{} {size}", path.strip_prefix(root).unwrap().display()));
+        }
+    }
 }

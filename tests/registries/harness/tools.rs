@@ -4,6 +4,7 @@ use super::orchard;
 use super::scene::Scene;
 use super::tree::{Times, Tree};
 use crate::archive::Archive;
+use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,6 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 fn next() -> u32 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Digest and size of each layer of a manifest.
+pub(crate) fn layers(manifest: &Value) -> Vec<(String, u64)> {
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    layers.map(|layer| (layer["digest"].as_str().unwrap().to_owned(), layer["size"].as_u64().unwrap())).collect()
 }
 
 impl Scene {
@@ -38,6 +45,13 @@ impl Scene {
         self.tool(&[&copy[..], options, &[&from, &to]].concat());
     }
 
+    /// The manifest of an image in an open registry.
+    pub(crate) fn manifest(&self, image: &str) -> Value {
+        let image = format!("docker://{image}");
+        let raw = self.tool(&["skopeo", "inspect", "--raw", "--tls-verify=false", &image]);
+        serde_json::from_str(&raw).unwrap()
+    }
+
     /// The tree of an image as umoci unpacks it, from a source of skopeo's.
     pub(crate) fn tree_by_umoci(&self, source: &str) -> Tree {
         let number = next();
@@ -47,6 +61,22 @@ impl Scene {
         self.tool(&["umoci", "unpack", "--image", &format!("{layout}:image"), &bundle]);
         let tree = Tree::read(&Path::new(&bundle).join("rootfs"), Times::Kept);
         self.tool(&["rm", "-rf", &layout, &bundle]);
+        tree
+    }
+
+    /// The tree of an image that skep has.
+    #[track_caller]
+    pub(crate) fn skep_tree(&self, store: &str, image: &str) -> Tree {
+        let number = next();
+        let (archive, directory) = (self.path(&format!("export-{number}.tar")), self.path(&format!("export-{number}")));
+        let container = self.ok(store, &["create", image]);
+        self.ok(store, &["export", "-o", &archive, &container]);
+        self.ok(store, &["rm", &container]);
+        std::fs::create_dir(&directory).unwrap();
+        let options = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-p"];
+        self.tool(&[&["tar", "-x", "-f", &archive, "-C", &directory], &options[..]].concat());
+        let tree = Tree::read(Path::new(&directory), Times::Kept);
+        self.tool(&["rm", "-rf", &archive, &directory]);
         tree
     }
 
