@@ -16,5 +16,6 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod messages;
+mod reproducible;
 mod run_flags;
 mod terminal;

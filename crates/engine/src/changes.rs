@@ -28,6 +28,8 @@ pub struct CommitRequest {
     pub changes: Vec<String>,
     /// Do not freeze the container meanwhile.
     pub no_pause: bool,
+    /// When the image was made, in seconds (`SOURCE_DATE_EPOCH`); the newest change in its layer otherwise.
+    pub epoch: Option<i64>,
 }
 
 /// The paths that the container changed, sorted.
@@ -73,6 +75,7 @@ pub fn commit(home: &Home, id: &ContainerId, request: &CommitRequest) -> Result<
             message: request.message.as_deref().unwrap_or_default(),
             created_by: &config.process.arguments().join(" "),
             reference,
+            epoch: request.epoch,
         },
     );
     if pause {
@@ -112,7 +115,13 @@ fn describe(config: &ContainerConfig, document: &mut ConfigDocument) {
         ("ExposedPorts", set_of(config.exposed_ports.iter())),
         ("Volumes", set_of(volumes.map(|entry| &entry.mount.target))),
     ];
+    // Older builders left their container and its machine's name there: nothing of them is in the new layer.
+    document.remove("container");
+    document.remove("container_config");
     let target = document.config_mut();
+    for field in ["Hostname", "Domainname", "Image"] {
+        target.remove(field);
+    }
     for (field, value) in settings {
         // What is not set is left out, as everybody writes it.
         if value.is_null() {
@@ -146,8 +155,11 @@ mod tests {
         let config = merge(request, ContainerId::random(), source, None).unwrap();
         let mut document = ConfigDocument::empty();
         document.config_mut().insert("User".into(), json!("joe"));
+        document.config_mut().insert("Hostname".into(), json!("a-build-machine"));
+        document.set("container", "5f1e");
         describe(&config, &mut document);
         assert_eq!(document.json()["config"], json!({"Cmd": ["sh", "-c", "x"], "Env": ["A=1"]}));
+        assert!(!document.json().contains_key("container"));
         assert!(!document.json().contains_key("Cmd"), "the document itself has no such field");
     }
 }

@@ -7,8 +7,8 @@ use failure::Result;
 pub use store::collect::{Collected, InUse, Removed, User};
 pub use store::save::Format;
 pub use store::{
-    ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Progress, Quiet,
-    Reference,
+    ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Platform, Progress,
+    Quiet, Reference,
 };
 
 use crate::config::{ConfigBase, ContainerConfig};

@@ -1,29 +1,34 @@
 //! A container's changes as a new image: `skep commit`.
 //!
 //! ```text
-//! upper directory --tar, hashed while it is written--> blob --the unpacker of all layers--> layers/<chain id>
+//! upper directory --tar, hashed while it is written--> blob --unpacked meanwhile (`jobs::feed`)--> layers/<chain id>
 //!                                                        \-> configuration + manifest of the base, one layer longer
 //! ```
 //!
 //! The blob is an uncompressed tar: its digest is its diff id, and a commit waits for the disk and not for a compressor.
 //! The layer comes from the blob and not from the upper directory, so what is mounted is what is saved and pushed. A
 //! container that changed nothing makes an image without a new layer, as Docker does.
+//!
+//! **Equal changes make equal images**, whenever and wherever: layer, configuration and manifest have the same digests.
+//! Entries are sorted, deletions have no time, holes are told by what reads as zeros, and nothing is written that the
+//! changes do not hold. `created` is the newest time in the layer (never before the base's); with `epoch`
+//! (`SOURCE_DATE_EPOCH`) it is that, and no file in the layer is newer.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use failure::{Context, Error, Result};
+use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::{Value, json};
 
 use crate::documents::{layer_type, manifest_bytes};
-use crate::jobs::{self, Source as TaskSource, Task};
+use crate::jobs::{Copied, Feed};
 use crate::overlay::UPPER;
 use crate::tarball::{Marks, Source, Tree, Writer};
 use crate::{
-    ChainId, Compression, ConfigChange, ConfigDocument, Digest, Hasher, History, Image, ImageId, Layer, Name, Quiet,
-    Reference, Staging, Store,
+    ChainId, Compression, ConfigChange, ConfigDocument, History, Image, ImageId, Layer, Name, Reference, Staging, Store,
 };
 
 /// What to commit.
@@ -46,6 +51,8 @@ pub struct Commit<'a> {
     pub created_by: &'a str,
     /// The new image's name; without it the image has only an id.
     pub reference: Option<Reference>,
+    /// `SOURCE_DATE_EPOCH`, in seconds: when the image was made, and the newest time of a file in its layer.
+    pub epoch: Option<i64>,
 }
 
 /// Makes the image. The container may go on running; pausing it while this reads is the caller's choice.
@@ -61,18 +68,21 @@ pub fn commit(store: &Store, commit: Commit<'_>) -> Result<ImageId> {
     let mut staging = Staging::new(store)?;
     let mut layers = base.blobs.clone();
     let mut document = commit.config;
-    let now = jiff::Timestamp::now().to_string();
-    document.set("created", now.as_str());
+    let (layer, newest) = take_in(&mut staging, base, commit.writable, commit.epoch)?;
+    let created = created(base, newest, commit.epoch);
+    if let Some(created) = &created {
+        document.set("created", created.as_str());
+    }
     if !commit.author.is_empty() {
         document.set("author", commit.author);
     }
     let line = History {
-        created: now,
+        created: created.unwrap_or_default(),
         author: commit.author.to_owned(),
         created_by: commit.created_by.to_owned(),
         comment: commit.message.to_owned(),
     };
-    match take_in(&mut staging, base, commit.writable)? {
+    match layer {
         Some(layer) => {
             document.push_layer(&layer.diff_id, line)?;
             layers.push(layer);
@@ -90,74 +100,69 @@ pub fn commit(store: &Store, commit: Commit<'_>) -> Result<ImageId> {
     Ok(ImageId(config))
 }
 
-/// Stages the changes as a blob and an unpacked layer above the base's; none when nothing was changed.
-fn take_in(staging: &mut Staging<'_>, base: &Image, writable: &Path) -> Result<Option<Layer>> {
-    let mut blob = staging.new_blob()?;
-    let (digest, size) = pack(writable, &mut blob.file)?;
-    if size == EMPTY_ARCHIVE {
-        return Ok(None);
+/// When the image was made: never by the clock.
+fn created(base: &Image, newest: Option<Timestamp>, epoch: Option<i64>) -> Option<String> {
+    if let Some(epoch) = epoch.and_then(|seconds| Timestamp::from_second(seconds).ok()) {
+        return Some(epoch.to_string());
     }
-    let chain = ChainId::above(base.layers.last(), &digest);
-    if !staging.has_layer(&chain) {
-        let source = blob.file.try_clone().context("copy a descriptor")?;
-        unpack(staging, source, size, digest, &chain)?;
+    let before = base.config.created().clone();
+    match (newest, before.as_deref().and_then(|text| text.parse::<Timestamp>().ok())) {
+        (Some(newest), Some(before)) if newest <= before => {}
+        (Some(newest), _) => return Some(newest.to_string()),
+        (None, _) => {}
     }
+    before
+}
+
+/// Stages the changes as a blob and an unpacked layer above the base's (none when nothing was changed), and says how
+/// new the newest of them is.
+fn take_in(
+    staging: &mut Staging<'_>,
+    base: &Image,
+    writable: &Path,
+    epoch: Option<i64>,
+) -> Result<(Option<Layer>, Option<Timestamp>)> {
+    let blob = staging.new_blob()?;
+    let directory = staging.new_layer()?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let tree = rustix::fs::openat(CWD, directory.join("tree"), flags, Mode::empty()).context("open a layer")?;
+    let limits = *staging.store().limits();
+    let target = blob.file.try_clone().context("copy a descriptor")?;
+    let mut feed = Feed::start(&limits, staging.lease(), target, tree).context("unpack the new layer")?;
+    let newest = match pack(writable, epoch, &mut feed) {
+        Ok(newest) => newest,
+        Err(error) => return Err(feed.reason(error)),
+    };
+    let fed = feed.end().context("unpack the new layer")?;
+    let Copied { digest, length } = fed.copied();
+    if length == EMPTY_ARCHIVE {
+        return Ok((None, None));
+    }
+    let unpacked = fed.wait().context("unpack the new layer")?;
+    staging.add_layer(&ChainId::above(base.layers.last(), &digest), directory, &unpacked)?;
     staging.add_blob(&digest, blob);
-    Ok(Some(Layer { digest, size, media_type: layer_type(Compression::None), diff_id: digest }))
+    let layer = Layer { digest, size: length, media_type: layer_type(Compression::None), diff_id: digest };
+    Ok((Some(layer), newest))
 }
 
 /// The two blocks that end an archive.
 const EMPTY_ARCHIVE: u64 = 1024;
 
-/// Writes the upper directory as a layer's tar; gives back its digest and length.
-fn pack(writable: &Path, file: &mut File) -> Result<(Digest, u64)> {
+/// Writes the upper directory as a layer's tar; says how new its newest entry is.
+fn pack(writable: &Path, epoch: Option<i64>, output: &mut dyn Write) -> Result<Option<Timestamp>> {
     let failed = || format!("read the changes in `{}`", writable.display());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let upper = rustix::fs::openat(CWD, writable.join(UPPER), flags, Mode::empty()).with_context(failed)?;
-    let mut output = BufWriter::with_capacity(256 << 10, Hashing { hasher: Hasher::new(), length: 0, file });
+    let mut output = BufWriter::with_capacity(256 << 10, output);
     let source = Source { root_uid: 0, root_gid: 0, marks: Marks::Layer, one_file_system: true };
     let mut writer = Writer::new(&mut output);
-    Tree::new(&mut writer, source).contents(std::os::fd::AsFd::as_fd(&upper)).with_context(failed)?;
+    let mut tree = Tree::new(&mut writer, source).clamped(epoch);
+    tree.contents(upper.as_fd()).with_context(failed)?;
+    let newest = tree
+        .newest()
+        .and_then(|(seconds, nanoseconds)| Timestamp::new(seconds, i32::try_from(nanoseconds).unwrap_or(0)).ok());
     writer.finish().context("store a blob")?;
-    let hashing = output.into_inner().map_err(io::IntoInnerError::into_error).context("store a blob")?;
-    Ok((hashing.hasher.finish(), hashing.length))
-}
-
-/// Writes to a file and hashes what it writes.
-struct Hashing<'a> {
-    hasher: Hasher,
-    length: u64,
-    file: &'a mut File,
-}
-
-impl Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.length += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn unpack(staging: &mut Staging<'_>, file: File, length: u64, label: Digest, chain: &ChainId) -> Result<()> {
-    let directory = staging.new_layer()?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let tree = rustix::fs::openat(CWD, directory.join("tree"), flags, Mode::empty()).context("open a layer")?;
-    let source = TaskSource::Segment { file, offset: 0, length };
-    let task = Task { index: 0, label, name: "the new layer".to_owned(), source, copy_to: None, tree: Some(tree) };
-    let limits = *staging.store().limits();
-    let mut done = None;
-    jobs::run(&limits, staging.lease(), [Ok(task)].into_iter(), &mut Quiet, |_, outcome| {
-        done = outcome.unpacked;
-        Ok(())
-    })
-    .context("unpack the new layer")?;
-    let unpacked = done.ok_or_else(|| Error::internal("the new layer was not unpacked"))?;
-    staging.add_layer(chain, directory, &unpacked)
+    Ok(newest)
 }
 
 /// Adds a line of history that made no layer.

@@ -3,8 +3,8 @@
 use failure::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use crate::Digest;
 use crate::documents::parse;
+use crate::{Digest, Platform};
 
 /// The largest JSON document (manifest, index, configuration) that is read: as registries allow.
 pub(crate) const LARGEST_DOCUMENT: u64 = 4 << 20;
@@ -64,6 +64,21 @@ impl ConfigDocument {
     /// Sets a field of the document itself: `created`, `author` ...
     pub fn set(&mut self, field: &str, value: impl Into<Value>) {
         self.0.insert(field.to_owned(), value.into());
+    }
+
+    /// Says what the image runs on.
+    pub fn set_platform(&mut self, platform: &Platform) {
+        self.set("os", platform.os());
+        self.set("architecture", platform.architecture());
+        match platform.variant() {
+            Some(variant) => self.set("variant", variant),
+            None => self.remove("variant"),
+        }
+    }
+
+    /// Takes a field of the document itself away.
+    pub fn remove(&mut self, field: &str) {
+        self.0.remove(field);
     }
 
     /// Adds a layer on top: its diff id, and its line in the history.

@@ -1,13 +1,14 @@
 //! `import`: an image of one layer from the tar of a root filesystem.
 
 use failure::{Context, Error, Result};
+use jiff::Timestamp;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::documents::{layer_type, manifest_bytes};
 use crate::jobs::{self, Copied, Source, Task};
 use crate::{
-    ChainId, ConfigChange, ConfigDocument, Digest, History, ImageId, Input, Layer, Name, Progress, Reference, Staging,
-    Store,
+    ChainId, ConfigChange, ConfigDocument, Digest, History, ImageId, Input, Layer, Name, Platform, Progress, Reference,
+    Staging, Store,
 };
 
 /// What to import.
@@ -21,6 +22,10 @@ pub struct Import {
     pub message: Option<String>,
     /// The name to give it.
     pub reference: Option<Reference>,
+    /// What it is for; this machine's platform otherwise.
+    pub platform: Option<Platform>,
+    /// `SOURCE_DATE_EPOCH`: when it was made, in seconds; now otherwise.
+    pub epoch: Option<i64>,
 }
 
 /// Makes an image of one layer.
@@ -33,10 +38,14 @@ pub fn import(store: &Store, import: Import, progress: &mut dyn Progress) -> Res
     let mut staging = Staging::new(store)?;
     let layer = take_in(&mut staging, file, &name, progress)?;
     let message = import.message.unwrap_or_else(|| format!("imported from {}", name.trim_matches('`')));
-    let now = jiff::Timestamp::now().to_string();
+    let epoch = import.epoch.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let created = epoch.unwrap_or_else(Timestamp::now).to_string();
     let mut document = ConfigDocument::empty();
-    document.set("created", now.as_str());
-    document.push_layer(&layer.diff_id, History { created: now, comment: message, ..History::default() })?;
+    if let Some(platform) = &import.platform {
+        document.set_platform(platform);
+    }
+    document.set("created", created.as_str());
+    document.push_layer(&layer.diff_id, History { created, comment: message, ..History::default() })?;
     for change in &import.changes {
         change.apply(&mut document);
     }

@@ -12,6 +12,7 @@
 //! path.
 
 mod attributes;
+mod holes;
 mod tree;
 
 use std::io::{self, Write};

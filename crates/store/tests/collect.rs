@@ -27,6 +27,7 @@ fn scene() -> Option<(Ground, Image, Image)> {
         message: "",
         created_by: "",
         reference: Some(name("child")),
+        epoch: None,
     };
     commit(&ground.store, request).unwrap();
     ground.store.tag("child", &name("other/child")).unwrap();

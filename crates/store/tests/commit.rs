@@ -22,6 +22,7 @@ fn commit_all(ground: &Ground, base: &Image, writable: &Path, name: &str) -> Ima
         message: "a change",
         created_by: "sh -c x",
         reference: Some(Reference::parse(name).unwrap()),
+        epoch: None,
     };
     commit(&ground.store, request).unwrap()
 }
@@ -114,6 +115,7 @@ fn a_container_without_an_image_is_told_what_to_do() {
         message: "",
         created_by: "",
         reference: None,
+        epoch: None,
     };
     let error = commit(&ground.store, request).unwrap_err().to_string();
     assert!(error.contains("`skep export` and `skep import`"), "{error}");

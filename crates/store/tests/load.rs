@@ -159,8 +159,14 @@ fn a_pipe_can_be_imported() {
     let pipe = std::os::fd::OwnedFd::from(tar.stdout.take().unwrap());
     let changes = ["CMD [\"/bin/tool\"]", "ENV A=b"].map(|text| store::ConfigChange::parse(text).unwrap()).to_vec();
     let reference = Some(Reference::parse("imported").unwrap());
-    let request =
-        store::Import { input: Input::Open(pipe.into(), "standard input".into()), changes, message: None, reference };
+    let request = store::Import {
+        input: Input::Open(pipe.into(), "standard input".into()),
+        changes,
+        message: None,
+        reference,
+        platform: None,
+        epoch: None,
+    };
     store::import(&store, request, &mut Quiet).unwrap();
     tar.wait().unwrap();
     let image = store.resolve("imported:latest").unwrap();

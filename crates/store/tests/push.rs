@@ -104,7 +104,14 @@ fn image(scratch: &Scratch, store: &Store, bytes: &[u8]) -> Image {
     let tar = scratch.path("layer.tar");
     fs::write(&tar, bytes).unwrap();
     let reference = Some(name("host:5000/app:1"));
-    let import = Import { input: Input::Path(tar), changes: Vec::new(), message: Some("m".into()), reference };
+    let import = Import {
+        input: Input::Path(tar),
+        changes: Vec::new(),
+        message: Some("m".into()),
+        reference,
+        platform: None,
+        epoch: None,
+    };
     store::import(store, import, &mut Quiet).unwrap();
     store.resolve("host:5000/app:1").unwrap()
 }
@@ -188,7 +195,14 @@ fn a_second_push_has_no_work_and_the_same_digest() {
     // An image of the same layer finds it compressed, too.
     let other = scratch.path("other.tar");
     fs::copy(scratch.path("layer.tar"), &other).unwrap();
-    let import = Import { input: Input::Path(other), changes: Vec::new(), message: None, reference: None };
+    let import = Import {
+        input: Input::Path(other),
+        changes: Vec::new(),
+        message: None,
+        reference: None,
+        platform: None,
+        epoch: None,
+    };
     let id = store::import(&store, import, &mut Quiet).unwrap();
     let other = store.resolve(&id.to_string()).unwrap();
     let (third, told) = pushed(&store, &other.manifest, Some(Form::Gzip), &mut shelf);

@@ -37,6 +37,7 @@ fn scene() -> Option<(Ground, Image, PathBuf)> {
         message: "",
         created_by: "sh",
         reference: Some(Reference::parse("example.org/team/app:v2").unwrap()),
+        epoch: None,
     };
     commit(&ground.store, request).unwrap();
     ground.store.tag("example.org/team/app:v2", &Reference::parse("app").unwrap()).unwrap();

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::Outcome;
 use crate::output::Output;
-use crate::values::switch;
+use crate::values::{epoch, switch};
 use clap::{ArgAction, Parser};
 use engine::CommitRequest;
 
@@ -17,6 +17,9 @@ pub(super) const ENTRY: Entry = Entry::new::<Commit>(
 
 const EXAMPLES: &str = "\
 Instructions of --change: CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR.
+
+The same changes make the same image, digest for digest. It is as old as the newest change in it, or as the variable
+SOURCE_DATE_EPOCH says in seconds; then no file in its layer is newer either.
 
 Example:
   skep commit -m 'with curl' -c 'CMD [\"bash\"]' work debian:curl";
@@ -55,6 +58,7 @@ impl Invoke for Commit {
             message: self.message,
             changes: self.change,
             no_pause: self.no_pause || !self.pause,
+            epoch: epoch::epoch()?,
         };
         let image = engine::commit(&home, &engine::find(&home, &self.container)?, &request)?;
         let mut out = Output::new();

@@ -6,8 +6,9 @@ use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::Outcome;
 use crate::output::Output;
+use crate::values::epoch;
 use clap::Parser;
-use engine::images::{self, ConfigChange, Import as Request, Input, Reference};
+use engine::images::{self, ConfigChange, Import as Request, Input, Platform, Reference};
 use failure::Error;
 
 pub(super) const ENTRY: Entry = Entry::new::<Import>(
@@ -33,6 +34,9 @@ struct Import {
     /// Set commit message for imported image
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
+    /// What the image is for, as OS[/ARCH[/VARIANT]]; this machine's platform by default
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     #[arg(hide = true)]
     source: String,
     #[arg(hide = true)]
@@ -48,7 +52,8 @@ impl Invoke for Import {
         let changes = self.change.iter().map(|text| ConfigChange::parse(text)).collect::<Result<_, _>>()?;
         let reference = self.reference.as_deref().map(Reference::parse).transpose()?;
         let input = if self.source == "-" { standard_input("import")? } else { Input::Path(self.source.into()) };
-        let request = Request { input, changes, message: self.message, reference };
+        let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
+        let request = Request { input, changes, message: self.message, reference, platform, epoch: epoch::epoch()? };
         let mut progress = progress::bars(false);
         let id = images::import(&context.home()?, request, progress.as_mut())?;
         drop(progress);

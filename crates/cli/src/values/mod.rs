@@ -5,6 +5,7 @@ pub(crate) mod bytes;
 pub(crate) mod csv;
 pub(crate) mod device;
 pub(crate) mod environment;
+pub(crate) mod epoch;
 pub(crate) mod host;
 pub(crate) mod label;
 pub(crate) mod mount;

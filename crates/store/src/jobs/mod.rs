@@ -16,6 +16,7 @@ mod carrier;
 mod compressor;
 mod confine;
 mod copier;
+mod feed;
 mod follow;
 mod inflate;
 mod process;
@@ -32,6 +33,7 @@ use rustix::io::Errno;
 pub(crate) use self::carrier::{Carrier, Told};
 pub use self::compressor::Form;
 pub(crate) use self::compressor::{Compressed, Compressing, Plain, Step};
+pub(crate) use self::feed::Feed;
 pub(crate) use self::inflate::inflate;
 
 use self::process::{Child, Heard};

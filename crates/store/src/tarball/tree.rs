@@ -12,15 +12,11 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use failure::{Context, Error, Result};
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Kind, Member, Writer, attributes};
+use super::{Kind, Member, Writer, attributes, holes};
 
-/// Holes smaller than this are written as zeros.
-const SMALLEST_HOLE: u64 = 32 << 10;
-/// A file with more pieces than this is written whole.
-const MOST_PIECES: usize = 4096;
 const BUFFER: usize = 256 << 10;
 
 /// What the marks of overlayfs mean.
@@ -55,6 +51,9 @@ pub struct Tree<'w, 'o> {
     device: Option<u64>,
     /// Where an appended tree began.
     top: Option<u64>,
+    /// No time after this second is written.
+    latest: Option<i64>,
+    newest: Option<(i64, u32)>,
 }
 
 /// A directory whose entries are being written.
@@ -90,7 +89,28 @@ const OF_KERNEL: [u64; 11] = [
 impl<'w, 'o> Tree<'w, 'o> {
     /// Trees read as `source` says.
     pub fn new(writer: &'w mut Writer<'o>, source: Source) -> Self {
-        Self { writer, source, links: HashMap::new(), buffer: Vec::new(), device: None, top: None }
+        Self {
+            writer,
+            source,
+            links: HashMap::new(),
+            buffer: Vec::new(),
+            device: None,
+            top: None,
+            latest: None,
+            newest: None,
+        }
+    }
+
+    /// The same, where every time after `latest` (in seconds) becomes that, if there is one.
+    #[must_use]
+    pub fn clamped(mut self, latest: Option<i64>) -> Self {
+        self.latest = latest;
+        self
+    }
+
+    /// The newest time that was written of a file, in seconds and nanoseconds; none when there was none.
+    pub fn newest(&self) -> Option<(i64, u32)> {
+        self.newest
     }
 
     /// Writes everything in a directory, but not itself.
@@ -171,7 +191,7 @@ impl<'w, 'o> Tree<'w, 'o> {
         let attributes = attributes::read(directory.as_fd(), self.source.root_uid).with_context(failed)?;
         self.member(found, Kind::Directory, &attributes)?;
         if self.source.marks == Marks::Layer && attributes::is_opaque(directory.as_fd()).with_context(failed)? {
-            self.mark(found, join(&found.path, b".wh..wh..opq"))?;
+            self.mark(&join(&found.path, b".wh..wh..opq"))?;
         }
         if self.device.is_some_and(|device| device != found.status.st_dev) {
             return Ok(None);
@@ -188,20 +208,13 @@ impl<'w, 'o> Tree<'w, 'o> {
             Some(slash) => (&found.path[..slash], &found.path[slash + 1..]),
             None => (&b""[..], &found.path[..]),
         };
-        self.mark(found, join(parent, &[b".wh.", name].concat()))
+        self.mark(&join(parent, &[b".wh.", name].concat()))
     }
 
-    /// Writes the empty file that stands for a mark.
-    fn mark(&mut self, found: &Found, path: Vec<u8>) -> Result<()> {
-        let member = Member {
-            path: &path,
-            kind: Kind::File(0),
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            modified: (found.status.st_mtime, 0),
-            attributes: &[],
-        };
+    /// Writes the empty file that stands for a mark. It has no time: when something was deleted is not in the tree.
+    fn mark(&mut self, path: &[u8]) -> Result<()> {
+        let (kind, modified) = (Kind::File(0), (0, 0));
+        let member = Member { path, kind, mode: 0, uid: 0, gid: 0, modified, attributes: &[] };
         self.writer.member(&member).context("write the archive")
     }
 
@@ -222,7 +235,11 @@ impl<'w, 'o> Tree<'w, 'o> {
         let file = reopen(&found.handle, flags).with_context(failed)?;
         let attributes = attributes::read(file.as_fd(), self.source.root_uid).with_context(failed)?;
         let size = u64::try_from(found.status.st_size).unwrap_or(0);
-        match pieces(&file, &found.status).with_context(failed)? {
+        let pieces = match self.source.marks {
+            Marks::Layer => holes::by_content(&file, &found.status),
+            Marks::Plain => holes::allocated(&file, &found.status),
+        };
+        match pieces.with_context(failed)? {
             Some(mut pieces) => {
                 let stored: Vec<(u64, u64)> = pieces.clone();
                 if pieces.last().is_none_or(|(offset, length)| offset + length < size) {
@@ -264,13 +281,18 @@ impl<'w, 'o> Tree<'w, 'o> {
     }
 
     fn member(&mut self, found: &Found, kind: Kind<'_>, attributes: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let mut modified = (found.status.st_mtime, u32::try_from(found.status.st_mtime_nsec).unwrap_or(0));
+        if let Some(latest) = self.latest.filter(|latest| modified > (*latest, 0)) {
+            modified = (latest, 0);
+        }
+        self.newest = self.newest.max(Some(modified));
         let member = Member {
             path: &found.path,
             kind,
             mode: found.status.st_mode,
             uid: unmapped(found.status.st_uid, self.source.root_uid),
             gid: unmapped(found.status.st_gid, self.source.root_gid),
-            modified: (found.status.st_mtime, u32::try_from(found.status.st_mtime_nsec).unwrap_or(0)),
+            modified,
             attributes,
         };
         self.writer.member(&member).context("write the archive")
@@ -318,33 +340,6 @@ fn reopen(handle: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         return rustix::fs::openat(handle, ".", flags, Mode::empty());
     }
     rustix::fs::openat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), flags - OFlags::NOFOLLOW, Mode::empty())
-}
-
-/// Where a file has data, if it has holes that are worth it.
-fn pieces(file: &OwnedFd, status: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
-    let size = u64::try_from(status.st_size).unwrap_or(0);
-    let stored = u64::try_from(status.st_blocks).unwrap_or(0) * 512;
-    if stored + SMALLEST_HOLE > size {
-        return Ok(None);
-    }
-    let mut pieces = Vec::new();
-    let mut position = 0;
-    while position < size {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(position)) {
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(None),
-            start => start?.min(size),
-        };
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
-        if end > start {
-            pieces.push((start, end - start));
-        }
-        position = end.max(start + 1);
-        if pieces.len() > MOST_PIECES {
-            return Ok(None);
-        }
-    }
-    Ok(Some(pieces))
 }
 
 /// An id as the container has it; `nobody` for those that it cannot have.

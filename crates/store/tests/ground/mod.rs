@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use store::export::export;
 use store::overlay::IdMap;
-use store::{ChainId, ConfigChange, Digest, Image, Import, Input, Quiet, Reference, Store, import};
+use store::{ChainId, ConfigChange, Digest, Image, Import, Input, Quiet, Reference, Store};
 
 /// The first id of the range that tests map to.
 pub const BASE_ID: u32 = 0x1800_0000;
@@ -137,7 +137,8 @@ pub fn image(ground: &Ground, name: &str, line: &str) -> Image {
     fs::write(&path, tar).unwrap();
     let reference = Some(Reference::parse(name).unwrap());
     let changes = vec![ConfigChange::parse("ENV A=1").unwrap()];
-    import(&ground.store, Import { input: Input::Path(path), changes, message: None, reference }, &mut Quiet).unwrap();
+    let import = Import { input: Input::Path(path), changes, message: None, reference, platform: None, epoch: Some(7) };
+    store::import(&ground.store, import, &mut Quiet).unwrap();
     fs::remove_dir_all(tree).unwrap();
     ground.store.resolve(name).unwrap()
 }

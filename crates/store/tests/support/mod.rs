@@ -149,7 +149,11 @@ pub fn assert_same_tree(one: &Path, other: &Path) {
 /// Imports a tar file.
 pub fn import(store: &Store, tar: &Path) -> failure::Result<ImageId> {
     let input = Input::Path(tar.to_owned());
-    store::import(store, Import { input, changes: Vec::new(), message: None, reference: None }, &mut Quiet)
+    store::import(
+        store,
+        Import { input, changes: Vec::new(), message: None, reference: None, platform: None, epoch: None },
+        &mut Quiet,
+    )
 }
 
 /// Imports tar bytes, and gives the tree of the only layer.
