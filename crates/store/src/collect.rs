@@ -207,6 +207,8 @@ pub fn collect(store: &Store, in_use: impl FnOnce() -> Result<InUse>) -> Result<
     Ok(collected)
 }
 
+/// A file at the store's root: its time of change is when garbage was last collected without being asked for.
+pub(crate) const LAST: &str = "collected";
 /// Where blobs are while they are fetched.
 const PARTIAL: &str = "partial";
 
@@ -218,7 +220,28 @@ enum Node {
     Layer(ChainId),
 }
 
-fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Lock) -> Result<Collected> {
+/// All that is needed: the caller holds the store's lock.
+pub(crate) struct Owned {
+    things: HashSet<Node>,
+    /// What leases keep, whether it is there or not.
+    needs: HashSet<Need>,
+}
+
+impl Owned {
+    pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
+        self.things.contains(&Node::Blob(*digest))
+    }
+
+    pub(crate) fn has_layer(&self, layer: &ChainId) -> bool {
+        self.things.contains(&Node::Layer(*layer))
+    }
+}
+
+/// Marks everything that a name, a container or a lease needs.
+///
+/// # Errors
+/// A document or a lease cannot be read, so that nobody knows what it needs.
+pub(crate) fn owned(store: &Store, names: &Names, in_use: &InUse) -> Result<Owned> {
     let named = names.entries().iter().map(|entry| Node::Manifest(entry.target));
     let pushed = names.entries().iter().filter_map(Name::pushed).filter(|manifest| store.has_blob(manifest));
     let pushed = pushed.map(Node::Manifest);
@@ -232,7 +255,7 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
         Need::Blob(digest) => Node::Blob(*digest),
         Need::Layer(layer) => Node::Layer(*layer),
     });
-    let kept = mark(named.chain(pushed).chain(used).chain(mounted).chain(leased), |node| {
+    let things = mark(named.chain(pushed).chain(used).chain(mounted).chain(leased), |node| {
         let mut needed = references(store, node)?;
         // A blob brings along what it was compressed to for a registry.
         let made = needed.iter().filter_map(|node| match node {
@@ -243,23 +266,28 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
         needed.extend(made);
         Ok(needed)
     })?;
+    Ok(Owned { things, needs })
+}
+
+fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Lock) -> Result<Collected> {
+    let owned = owned(store, names, in_use)?;
     store.sweep_leases(in_use.resume_for)?;
     let mut collected = Collected::default();
     for digest in listed(store, PARTIAL)? {
-        if !needs.contains(&Need::Blob(digest)) {
+        if !owned.needs.contains(&Need::Blob(digest)) {
             let path = store.root().join(PARTIAL).join(digest.hex());
             collected.bytes += delete_partial(&path, in_use.resume_for)?;
         }
     }
     for digest in listed(store, "blobs/sha256")? {
-        if !kept.contains(&Node::Blob(digest)) {
+        if !owned.has_blob(&digest) {
             delete_blob(store, &digest, &mut collected)?;
         }
     }
     store.sweep_compressed()?;
     for digest in listed(store, "layers")? {
         let layer = ChainId(digest);
-        if !kept.contains(&Node::Layer(layer)) {
+        if !owned.has_layer(&layer) {
             let bytes = store.layer_size(&layer).unwrap_or(0);
             writable::discard(store, &store.layer_directory(&layer))?;
             collected.bytes += bytes;
@@ -284,7 +312,7 @@ fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
 }
 
 /// All digests that are names in a directory of the store, none if it is missing. Other names are not ours.
-fn listed(store: &Store, directory: &str) -> Result<Vec<Digest>> {
+pub(crate) fn listed(store: &Store, directory: &str) -> Result<Vec<Digest>> {
     let path = store.root().join(directory);
     let failed = || format!("list `{}`", path.display());
     let mut digests = Vec::new();

@@ -34,6 +34,7 @@ mod store;
 mod unpack;
 
 pub mod changes;
+pub mod check;
 pub mod collect;
 pub mod commit;
 pub mod copy;

@@ -35,6 +35,8 @@ const PUSHED_ANNOTATION: &str = "skep.pushed.digest";
 pub struct Names {
     document: Map<String, Value>,
     entries: Vec<Name>,
+    /// How many entries of the file are left out, since they are not ours.
+    unread: usize,
 }
 
 /// One entry: a manifest, or an index of manifests for several platforms, and one of its names (none: an image that
@@ -141,22 +143,30 @@ impl Names {
         let Some(Value::Array(manifests)) = document.remove("manifests") else {
             return Err(Error::invalid(format!("`{path}` is damaged: it has no list of manifests")));
         };
-        let entries = manifests
+        let listed = manifests.len();
+        let entries: Vec<Name> = manifests
             .into_iter()
             .filter_map(|entry| match entry {
                 Value::Object(descriptor) => Name::read(descriptor),
                 _ => None,
             })
             .collect();
-        Ok(Self { document, entries })
+        let unread = listed - entries.len();
+        Ok(Self { document, entries, unread })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
         let mut document = self.document.clone();
+        document.entry("schemaVersion").or_insert_with(|| 2.into());
         let entries =
             self.entries.iter().map(|name| Value::Object(name.renamed(name.reference.clone()).descriptor)).collect();
         document.insert("manifests".into(), Value::Array(entries));
         Value::Object(document).to_string().into_bytes()
+    }
+
+    /// How many entries of the file are none that this store can use.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread
     }
 
     /// All entries.

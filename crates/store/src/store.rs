@@ -9,6 +9,8 @@
 //! <root>/skeleton/                                   mount points below every image (see `overlay`)
 //! <root>/leases/<random>/{blobs,layers}/              what a running command stages (see `staging`)
 //! <root>/partial/<hex>                                blobs being fetched (see `partial`)
+//! <root>/partial/<hex>                                blobs being fetched, each under its own flock
+//! <root>/collected                                    when garbage was last collected (see `collect`)
 //! <root>/lock                                         flock: the only lock of the store
 //! ```
 //!
@@ -144,6 +146,11 @@ impl Store {
         if matches!(statat(&self.directory, "index.json", AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) {
             self.replace_file("index.json", br#"{"schemaVersion":2,"manifests":[]}"#)?;
         }
+        self.write_layout()
+    }
+
+    /// Writes the file that marks the layout complete. The caller holds the lock exclusively.
+    pub(crate) fn write_layout(&self) -> Result<()> {
         self.replace_file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 

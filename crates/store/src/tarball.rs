@@ -17,7 +17,7 @@ mod tree;
 
 use std::io::{self, Write};
 
-pub(crate) use attributes::is_opaque;
+pub(crate) use attributes::{attributes_of, is_opaque};
 pub use tree::{Marks, Source, Tree};
 
 const BLOCK: usize = 512;

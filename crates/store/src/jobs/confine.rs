@@ -32,6 +32,13 @@ pub(super) fn tree(root: impl AsFd) -> Result<()> {
     restrict(needed, &[STREAM, TREE])
 }
 
+/// For a process that compares a tree with an archive: `root` becomes its root directory, which it reads.
+pub(super) fn look(root: impl AsFd) -> Result<()> {
+    fchdir(root)?;
+    chroot(".")?;
+    restrict(CapabilitySet::DAC_READ_SEARCH, &[STREAM, LOOK])
+}
+
 fn restrict(capabilities: CapabilitySet, calls: &[&[i64]]) -> Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::As, LARGEST_MEMORY)?;
@@ -95,6 +102,18 @@ const TREE: &[i64] = &[
     libc::SYS_fchmodat,
     libc::SYS_fsetxattr,
     libc::SYS_utimensat,
+];
+
+/// Reading files and what is known of them.
+const LOOK: &[i64] = &[
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    libc::SYS_flistxattr,
+    libc::SYS_fgetxattr,
 ];
 
 #[cfg(target_arch = "x86_64")]

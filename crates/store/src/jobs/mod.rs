@@ -13,9 +13,11 @@
 //! layers as there are processors, listens to their reports, and kills all at the first failure.
 
 mod carrier;
+pub(crate) mod checker;
 mod compressor;
 mod confine;
 mod copier;
+pub(crate) mod crew;
 mod feed;
 mod follow;
 mod inflate;
@@ -35,8 +37,9 @@ pub use self::compressor::Form;
 pub(crate) use self::compressor::{Compressed, Compressing, Plain, Step};
 pub(crate) use self::feed::Feed;
 pub(crate) use self::inflate::inflate;
+pub(crate) use self::process::Child;
 
-use self::process::{Child, Heard};
+use self::process::Heard;
 use crate::{Digest, Limits, Progress};
 
 /// Where a layer's bytes come from.

@@ -34,7 +34,7 @@ impl From<Error> for Stop {
 }
 
 /// A process at work.
-pub(super) struct Child {
+pub(crate) struct Child {
     pid: Pid,
     pub(super) report: OwnedFd,
     received: Vec<u8>,

@@ -37,6 +37,11 @@ pub(super) fn read(file: BorrowedFd<'_>, root: u32) -> Result<Vec<(Vec<u8>, Vec<
     Ok(attributes)
 }
 
+/// All attributes of an open file that an archive would have, as the machine's root sees them.
+pub(crate) fn attributes_of(file: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    read(file, 0)
+}
+
 /// Whether a directory hides what lies below it in other layers.
 pub(crate) fn is_opaque(directory: BorrowedFd<'_>) -> Result<bool> {
     let mut value = [0_u8; 1];

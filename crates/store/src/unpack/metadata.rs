@@ -11,7 +11,7 @@ use crate::archive::{Entry, EntryKind, Time};
 
 /// Which attributes of an archive are set. `trusted.*` would speak to overlayfs itself, `security.*` to this
 /// host's policies; file capabilities are the one that belongs to the image.
-pub(super) fn is_taken(name: &[u8]) -> bool {
+pub(crate) fn is_taken(name: &[u8]) -> bool {
     name.starts_with(b"user.") || name == b"security.capability" || name.starts_with(b"system.posix_acl_")
 }
 

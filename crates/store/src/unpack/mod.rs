@@ -24,7 +24,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::fs::{fstatvfs, ftruncate, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat};
 use rustix::io::Errno;
 
-use self::path::{Marker, failed, normalize, refuse, shown};
+pub(crate) use self::metadata::is_taken;
+pub(crate) use self::path::{Marker, normalize, shown, split};
+use self::path::{failed, refuse};
 use self::tree::{Missing, Tree, is_directory, is_whiteout, locate, remove, same_file};
 use crate::Limits;
 use crate::archive::{Archive, Content, Entry, EntryKind, Tape, Time};
@@ -102,7 +104,7 @@ impl Unpacker {
                 _ => Err(refuse(entry, "only a directory can be the root")),
             };
         }
-        let (directory, name) = path::split(&path);
+        let (directory, name) = split(&path);
         match Marker::of(name).map_err(|reason| refuse(entry, reason))? {
             Marker::None => {}
             Marker::Bookkeeping => return Ok(()),
@@ -220,7 +222,7 @@ impl Unpacker {
         let pending = self.pending(path)?;
         pending.modified = Some(entry.modified);
         pending.mode = Some(entry.mode);
-        pending.attributes = entry.attributes.iter().filter(|(name, _)| metadata::is_taken(name)).cloned().collect();
+        pending.attributes = entry.attributes.iter().filter(|(name, _)| is_taken(name)).cloned().collect();
         let bytes: usize = pending.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.count_pending(bytes)
     }
@@ -275,7 +277,7 @@ impl Unpacker {
 
     fn hard_link(&mut self, path: &[u8], entry: &Entry, target: &[u8]) -> Result<()> {
         let wanted = normalize(target).map_err(|reason| refuse(entry, &format!("its target: {reason}")))?;
-        let (target_directory, target_name) = path::split(&wanted);
+        let (target_directory, target_name) = split(&wanted);
         let missing = |error: Errno| match error {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {
                 refuse(entry, &format!("its target `{}` is not in this layer", shown(target)))

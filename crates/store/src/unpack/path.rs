@@ -12,7 +12,7 @@ const LONGEST_NAME: usize = 255;
 
 /// Parts joined by single slashes; empty for the root of the tree itself. A leading slash means that root, as for
 /// every archiver; `..` is refused, because what it means depends on links that only the unpacked tree knows.
-pub(super) fn normalize(path: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn normalize(path: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut normalized = Vec::with_capacity(path.len());
     let mut depth = 0;
     for part in path.split(|byte| *byte == b'/') {
@@ -36,7 +36,7 @@ pub(super) fn normalize(path: &[u8]) -> Result<Vec<u8>, &'static str> {
 }
 
 /// The directory part and the name.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
@@ -45,7 +45,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// What an entry's name says about the layers below, in the form that archives use.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Marker<'a> {
+pub(crate) enum Marker<'a> {
     /// An entry like any other.
     None,
     /// `.wh.NAME`: NAME is deleted.
@@ -57,7 +57,7 @@ pub(super) enum Marker<'a> {
 }
 
 impl<'a> Marker<'a> {
-    pub(super) fn of(name: &'a [u8]) -> Result<Self, &'static str> {
+    pub(crate) fn of(name: &'a [u8]) -> Result<Self, &'static str> {
         match name.strip_prefix(b".wh.") {
             None => Ok(Self::None),
             Some(b".wh..opq") => Ok(Self::Opaque),
@@ -79,7 +79,7 @@ pub(super) fn failed(error: Errno, doing: String) -> Error {
 }
 
 /// A path as a message shows it: one line, of bounded length.
-pub(super) fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     match path.len() {
         0..=200 => path.escape_ascii().to_string(),
         _ => format!("{}...", path[..200].escape_ascii()),

@@ -162,6 +162,7 @@ pub fn import_bytes(scratch: &Scratch, bytes: &[u8]) -> failure::Result<PathBuf>
     let path = scratch.path("layer.tar");
     fs::write(&path, bytes).unwrap();
     import(&store, &path)?;
+    assert_intact(&store);
     Ok(store.layer_tree(&ChainId::above(None, &store::Digest::of(bytes))))
 }
 
@@ -172,6 +173,13 @@ pub fn import_fails(scratch: &Scratch, bytes: &[u8]) -> String {
     assert!(!line.contains('\n'), "{line}");
     assert_nothing_left(&scratch.path("store"));
     line
+}
+
+/// The check, which knows the unpacker's rules from another side, finds nothing wrong.
+pub fn assert_intact(store: &Store) {
+    let options = store::check::Options { quick: false, foreign: &[] };
+    let report = store::check::check(store, &options, || Ok(store::collect::InUse::default()), &mut |_, _| {}).unwrap();
+    assert!(report.findings.is_empty() && report.leftovers.is_empty() && report.unproven == 0, "{report:#?}");
 }
 
 /// The store is as when it was made.
