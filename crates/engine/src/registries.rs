@@ -4,6 +4,7 @@
 //! registries.conf  $CONTAINERS_REGISTRIES_CONF, else the first of /etc/skep, /etc/containers; with registries.conf.d/*.conf
 //! hosts.toml       /etc/skep/certs.d/<host>/, /etc/containerd/certs.d/<host>/
 //! certificates     the same, and /etc/containers/certs.d/<host>/, /etc/docker/certs.d/<host>/
+//! accounts         $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json or ~/.docker/config.json, then podman's auth.json
 //! proxies          HTTPS_PROXY, HTTP_PROXY, NO_PROXY
 //! ```
 //! With `SKEP_CONFIG` that directory is asked in place of all that are named `/etc/...` here.
@@ -18,7 +19,7 @@ use std::rc::Rc;
 use failure::Result;
 use reference::Reference;
 pub use registry::{Access, Registries, Repository, Which};
-use registry::{Places, Proxies, Settings};
+use registry::{Accounts, Places, Proxies, Settings};
 
 /// The variables that matter to registries.
 const VARIABLES: [&str; 13] = [
@@ -69,7 +70,8 @@ impl Session {
     /// # Errors
     /// A file that cannot be read or is wrong; the error names it and the line.
     pub fn open(environment: &Environment) -> Result<Self> {
-        let settings = Settings::read(places(environment), Proxies::parse(|name| environment.text(name))?)?;
+        let proxies = Proxies::parse(|name| environment.text(name))?;
+        let settings = Settings::read(places(environment), proxies, accounts(environment))?;
         Ok(Self { registries: Registries::new(settings.clone()), settings })
     }
 
@@ -109,6 +111,21 @@ fn places(environment: &Environment) -> Places {
     };
     let certificates = if own.is_some() { Vec::new() } else { in_each("certs.d", &["containers", "docker"]) };
     Places { registries, hosts: in_each("certs.d", &["skep", "containerd"]), certificates }
+}
+
+/// Where accounts are.
+fn accounts(environment: &Environment) -> Accounts {
+    let path = |name: &str, rest: &str| environment.path(name).map(|path| path.join(rest));
+    let files = match environment.path("REGISTRY_AUTH_FILE") {
+        Some(path) => vec![path],
+        None => {
+            let docker = path("DOCKER_CONFIG", "config.json").or_else(|| path("HOME", ".docker/config.json"));
+            let podman = path("XDG_RUNTIME_DIR", "containers/auth.json");
+            let podman = podman.unwrap_or_else(|| "/run/containers/0/auth.json".into());
+            docker.into_iter().chain([podman]).chain(path("HOME", ".config/containers/auth.json")).collect()
+        }
+    };
+    Accounts { files, path: environment.0.get("PATH").cloned().unwrap_or_default() }
 }
 
 #[cfg(test)]

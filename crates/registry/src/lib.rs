@@ -11,10 +11,11 @@
 //!       one request at one endpoint: authorization, redirects                                            exchange
 //!         one HTTP message and its answer: a connection, a name looked up, TLS                           http
 //! ```
-//! What files say about registries is read in `settings`, and handed to the client as [`Lookup`].
+//! What files say about registries is read in `settings` and `accounts`, and handed to the client as [`Lookup`].
 
 #![expect(dead_code, reason = "some of it is used by what comes next")]
 
+mod accounts;
 mod address;
 mod blob;
 mod connection;
@@ -31,6 +32,7 @@ mod secret;
 mod settings;
 mod upload;
 
+pub use accounts::{Accounts, Document as AccountFile, Kept};
 pub use endpoint::{Access, Credentials, Endpoint, Lookup, Offers, Patience, Plain, Scheme, Tls};
 pub use registries::Registries;
 pub use repository::{Document, Found, Repository, Which};

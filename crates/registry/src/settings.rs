@@ -13,7 +13,7 @@
 //! no file has a certificate or a decision for it.
 
 mod certificates;
-mod file;
+pub(crate) mod file;
 mod host;
 mod hosts_toml;
 mod place;
@@ -25,8 +25,10 @@ use std::path::{Path, PathBuf};
 use failure::{Error, Kind, Result};
 use reference::Reference;
 
-use crate::endpoint::{Access, Endpoint, Lookup, Offers, Scheme};
+use crate::Accounts;
+use crate::endpoint::{Access, Credentials, Endpoint, Lookup, Offers, Scheme};
 use hosts_toml::{Host, Hosts, Told};
+pub(crate) use place::Source;
 pub use proxy::Proxies;
 pub use registries_conf::Rules;
 use registries_conf::{Physical, Rule};
@@ -53,6 +55,7 @@ pub struct Settings {
     rules: Rules,
     places: Places,
     proxies: Proxies,
+    accounts: Accounts,
 }
 
 impl Settings {
@@ -60,7 +63,7 @@ impl Settings {
     ///
     /// # Errors
     /// A file that cannot be read or is wrong; the error names it and the line.
-    pub fn read(places: Places, proxies: Proxies) -> Result<Self> {
+    pub fn read(places: Places, proxies: Proxies, accounts: Accounts) -> Result<Self> {
         let mut rules = Rules::default();
         for path in &places.registries {
             let mut found = false;
@@ -76,7 +79,7 @@ impl Settings {
                 break;
             }
         }
-        Ok(Self { rules, places, proxies })
+        Ok(Self { rules, places, proxies, accounts })
     }
 
     /// The image that a person means by a name to pull: in full, an alias, or found by the rule for short names.
@@ -201,8 +204,8 @@ impl Lookup for Settings {
         Ok(endpoints)
     }
 
-    fn credentials(&self, _endpoint: &Endpoint, _reference: &Reference) -> Result<Option<crate::Credentials>> {
-        Ok(None)
+    fn credentials(&self, endpoint: &Endpoint, _reference: &Reference) -> Result<Option<Credentials>> {
+        self.accounts.find(&endpoint.host, &endpoint.repository)
     }
 
     fn proxy(&self, host: &str, tls: bool) -> Option<String> {

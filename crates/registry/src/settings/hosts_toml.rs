@@ -323,7 +323,8 @@ mod tests {
     fn mistakes_are_named_with_their_line() {
         for (text, reason) in [
             ("server = [", "line 1"),
-            ("\n\nskip_verify = 'yes'", "line 3: invalid type: string \"yes\", expected a boolean"),
+            ("\n\nskip_verify = 'yes'", "line 3: invalid type: a string, expected a boolean"),
+            ("[host.x]\nheader = 'Bearer pw'", "line 2: invalid type: a string, expected a map"),
             ("\n[host.'ftp://x']", "line 2: an address begins with `https://` or `http://`"),
             ("[host.'https://a b']", "line 1: `https://a b` is not [http[s]://]HOST"),
             ("[host.'https://user:pw@x']", "line 1: `x` is not [http[s]://]HOST"),

@@ -21,8 +21,8 @@ impl Source<'_> {
     /// It is none, or a value has the wrong type.
     pub(crate) fn toml<T: DeserializeOwned>(self) -> Result<T> {
         toml::from_str(self.text).map_err(|error| match error.span() {
-            Some(span) => self.wrong_at(span.start, error.message()),
-            None => Error::invalid(format!("`{}`: {}", self.path.display(), error.message())),
+            Some(span) => self.wrong_at(span.start, without_value(error.message())),
+            None => Error::invalid(format!("`{}`: {}", self.path.display(), without_value(error.message()))),
         })
     }
 
@@ -32,5 +32,13 @@ impl Source<'_> {
         let line = before.filter(|byte| **byte == b'\n').count() + 1;
         let reason = reason.as_ref().trim().replace('\n', ", ");
         Error::invalid(format!("`{}`, line {line}: {reason}", self.path.display()))
+    }
+}
+
+/// A value of the wrong type may be a password: `invalid type: string "...", expected a map` loses it.
+fn without_value(message: &str) -> String {
+    match (message.find(": string \""), message.rfind("\", expected ")) {
+        (Some(start), Some(end)) if start < end => format!("{}: a string{}", &message[..start], &message[end + 1..]),
+        _ => message.to_owned(),
     }
 }

@@ -28,7 +28,7 @@ impl Files {
             hosts: vec![path("own/certs.d"), path("containerd/certs.d")],
             certificates: vec![path("docker/certs.d")],
         };
-        Settings::read(places, Proxies::default())
+        Settings::read(places, Proxies::default(), Accounts::default())
     }
 
     /// `scheme host prefix repository ns` of each endpoint.

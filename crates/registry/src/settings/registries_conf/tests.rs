@@ -186,7 +186,7 @@ fn mistakes_are_named_with_their_line() {
         ("[[registry]]\nprefix = '*.'\nlocation='x.net'", ", line 2: prefix `*.` must be"),
         ("[[registry]]\nprefix = 'a.*.net'\nlocation='x.net'", ", line 2: prefix `a.*.net` must be"),
         ("[[registry]]\nlocation='a'\n[[registry]]\nprefix='a'", ", line 3: a second registry with the prefix `a`"),
-        ("[[registry]]\nlocation='a'\ninsecure='x'", ", line 3: invalid type: string \"x\", expected a boolean"),
+        ("[[registry]]\nlocation='a'\ninsecure='x'", ", line 3: invalid type: a string, expected a boolean"),
         (
             "[[registry]]\nlocation='a'\nmirror-by-digest-only=true\n[[registry.mirror]]\nlocation='b'\npull-from-mirror='all'",
             ", line 6: `pull-from-mirror` cannot be set",
