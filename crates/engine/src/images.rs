@@ -5,7 +5,7 @@ use std::path::Path;
 
 use failure::Result;
 pub use store::collect::{Collected, InUse, Removed, User};
-pub use store::save::Format;
+pub use store::save::{Format, Request as SaveRequest};
 pub use store::{
     ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Platform, Progress,
     Quiet, Reference,
@@ -47,8 +47,16 @@ pub fn import(home: &Home, import: Import, progress: &mut dyn Progress) -> Resul
 ///
 /// # Errors
 /// No such image.
-pub fn save(home: &Home, names: &[String], format: Format, output: &mut dyn Write) -> Result<()> {
-    store::save::save(home.store()?, names, format, output)
+pub fn save(home: &Home, request: &SaveRequest, format: Format, output: &mut dyn Write) -> Result<()> {
+    store::save::save(home.store()?, request, format, output)
+}
+
+/// Writes images as an OCI layout into a directory of its own.
+///
+/// # Errors
+/// No such image; a directory that is not empty.
+pub fn save_directory(home: &Home, request: &SaveRequest, directory: &Path) -> Result<()> {
+    store::save::save_directory(home.store()?, request, directory)
 }
 
 /// All images, the newest first.

@@ -1,33 +1,31 @@
-//! Images out of the store, as archives: `skep save`.
+//! Images out of the store: `skep save`.
 //!
 //! ```text
-//! docker-archive                              oci-archive
-//!   <config hex>.json                           oci-layout
-//!   <diff id hex>/layer.tar  uncompressed       index.json          names as annotations
-//!   manifest.json            names, paths       blobs/sha256/<hex>  as they are in the store
-//!   repositories             names again
+//! docker-archive                              oci-archive, oci-dir
+//!   manifest.json        names, paths           oci-layout
+//!   repositories         names again            index.json          names as annotations
+//!   <config hex>.json                           blobs/sha256/<hex>  manifests and configurations
+//!   <diff id hex>/layer.tar  uncompressed       blobs/sha256/<hex>  layers as they are in the store
 //! ```
 //!
-//! A tar says how long a member is before its bytes, and a compressed layer does not know how long it will be: so the
-//! docker-archive's layers are decompressed into an unnamed file first. What a blob says it is, is verified on the
-//! way out. Archives depend on the images alone: saving twice gives the same bytes.
+//! Documents come before layers, so that whoever reads the stream knows what a layer is before its first byte, and may
+//! pass over what it has. Nothing is written but the output: a tar says how long a member is before its bytes, and how
+//! long a compressed layer becomes was noted when it was unpacked. What a blob says it is, is verified on the way
+//! out. Archives depend on the images alone: saving twice gives the same bytes.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+mod forms;
+mod target;
+
+use std::io::Write;
+use std::path::Path;
 
 use failure::{Context, Error, Result};
-use rustix::fs::{Mode, OFlags};
-use serde_json::{Value, json};
 
-use crate::documents::{OCI_INDEX, OCI_MANIFEST};
-use crate::input::decompress;
-use crate::tarball::{Kind, Member, Writer};
-use crate::{Compression, Digest, Hasher, Image, Layer, Reference, Store};
+use self::forms::Form;
+use self::target::{ArchiveTarget, DirectoryTarget};
+use crate::{Image, Platform, Reference, Store};
 
-const BUFFER: usize = 256 << 10;
-
-/// The archive's form.
+/// What an archive looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Format {
     /// What `docker save` writes: manifest.json, repositories, one uncompressed tar a layer.
@@ -37,18 +35,39 @@ pub enum Format {
     OciArchive,
 }
 
-/// Writes the images called `names` as one archive. Streams; nothing is held in memory but documents.
+/// What to save.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Names and ids.
+    pub names: Vec<String>,
+    /// Which image of several platforms; this machine's otherwise.
+    pub platform: Option<Platform>,
+}
+
+/// Writes images as one archive. Streams; nothing is held in memory but documents.
 ///
 /// # Errors
 /// An image does not exist, or the output cannot be written.
-pub fn save(store: &Store, names: &[String], format: Format, output: &mut dyn Write) -> Result<()> {
-    let chosen = choose(store, names)?;
-    let mut archive = Archive { store, writer: Writer::new(output), written: HashSet::new() };
+pub fn save(store: &Store, request: &Request, format: Format, output: &mut dyn Write) -> Result<()> {
+    let chosen = choose(store, request)?;
+    let mut target = ArchiveTarget::new(output);
+    let mut form = Form::new(store, &mut target);
     match format {
-        Format::DockerArchive => archive.docker(&chosen)?,
-        Format::OciArchive => archive.oci(&chosen)?,
+        Format::DockerArchive => form.docker(&chosen)?,
+        Format::OciArchive => form.oci(&chosen, request.platform.is_some())?,
     }
-    archive.writer.finish().with_context(cannot_write)
+    target.finish()
+}
+
+/// Writes images as an OCI layout into the directory `path`, which is empty or not there yet. It appears whole.
+///
+/// # Errors
+/// An image does not exist, or the directory has something in it or cannot be made.
+pub fn save_directory(store: &Store, request: &Request, path: &Path) -> Result<()> {
+    let chosen = choose(store, request)?;
+    let mut target = DirectoryTarget::new(path)?;
+    Form::new(store, &mut target).oci(&chosen, request.platform.is_some())?;
+    target.finish()
 }
 
 /// An image to save, with the names it was asked for by.
@@ -58,10 +77,11 @@ struct Chosen {
 }
 
 /// The images that the names mean, each once. A name without a tag means all tags; an id brings no name along.
-fn choose(store: &Store, names: &[String]) -> Result<Vec<Chosen>> {
+fn choose(store: &Store, request: &Request) -> Result<Vec<Chosen>> {
     let index = store.names()?;
+    let platform = request.platform.as_ref();
     let mut chosen: Vec<Chosen> = Vec::new();
-    for text in names {
+    for text in &request.names {
         let reference = Reference::parse(text).ok();
         let tags: Vec<Reference> = match &reference {
             Some(reference) if !has_tag(text) => {
@@ -72,14 +92,17 @@ fn choose(store: &Store, names: &[String]) -> Result<Vec<Chosen>> {
             None => Vec::new(),
         };
         if tags.is_empty() {
-            add(&mut chosen, store.resolve(text)?, None);
+            add(&mut chosen, store.resolve_for(text, platform)?, None);
         }
         for name in tags {
-            let entry = index.find(&name).ok_or_else(|| Error::not_found(format!("no such image: `{name}`")))?;
-            add(&mut chosen, store.image(&entry.target)?, Some(name));
+            let image = store.resolve_for(&name.full(), platform).with_context(|| format!("save `{name}`"))?;
+            add(&mut chosen, image, Some(name));
         }
     }
-    Ok(chosen)
+    match chosen.is_empty() {
+        true => Err(Error::invalid("there is nothing to save; name an image")),
+        false => Ok(chosen),
+    }
 }
 
 fn add(chosen: &mut Vec<Chosen>, image: Image, name: Option<Reference>) {
@@ -97,161 +120,4 @@ fn add(chosen: &mut Vec<Chosen>, image: Image, name: Option<Reference>) {
 /// Whether a name says which tag or digest it means.
 fn has_tag(text: &str) -> bool {
     text.contains('@') || text.rsplit('/').next().is_some_and(|last| last.contains(':'))
-}
-
-/// The archive being written.
-struct Archive<'a, 'o> {
-    store: &'a Store,
-    writer: Writer<'o>,
-    written: HashSet<Digest>,
-}
-
-impl Archive<'_, '_> {
-    fn docker(&mut self, chosen: &[Chosen]) -> Result<()> {
-        let mut manifest = Vec::new();
-        let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for Chosen { image, names } in chosen {
-            let config = self.store.read_blob(&image.id.0)?;
-            let config_path = format!("{}.json", image.id.0.hex());
-            self.file(&config_path, &config, image.id.0)?;
-            for layer in &image.blobs {
-                self.uncompressed(layer)?;
-            }
-            let layers: Vec<String> = image.blobs.iter().map(layer_path).collect();
-            let tags: Vec<String> = names.iter().map(ToString::to_string).collect();
-            manifest.push(json!({"Config": config_path, "RepoTags": tags, "Layers": layers}));
-            let top = image.blobs.last().map_or_else(String::new, |layer| layer.diff_id.hex());
-            for name in names {
-                let tags = repositories.entry(name.familiar_repository()).or_default();
-                tags.insert(name.tag().unwrap_or("latest").to_owned(), top.clone());
-            }
-        }
-        self.document("manifest.json", &Value::Array(manifest))?;
-        self.document("repositories", &json!(repositories))
-    }
-
-    fn oci(&mut self, chosen: &[Chosen]) -> Result<()> {
-        self.document("oci-layout", &json!({"imageLayoutVersion": "1.0.0"}))?;
-        self.directory("blobs")?;
-        self.directory("blobs/sha256")?;
-        let mut manifests = Vec::new();
-        for Chosen { image, names } in chosen {
-            let bytes = self.store.read_blob(&image.manifest)?;
-            let media_type = media_type(&bytes);
-            let descriptor = |annotations: Value| {
-                let digest = image.manifest.to_string();
-                let mut object = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
-                if annotations != Value::Null {
-                    object["annotations"] = annotations;
-                }
-                object
-            };
-            for name in names {
-                let full = name.full();
-                let names = json!({"io.containerd.image.name": full, "org.opencontainers.image.ref.name": full});
-                manifests.push(descriptor(names));
-            }
-            if names.is_empty() {
-                manifests.push(descriptor(Value::Null));
-            }
-            for layer in &image.blobs {
-                self.blob(&layer.digest)?;
-            }
-            self.blob(&image.id.0)?;
-            self.blob(&image.manifest)?;
-        }
-        self.document("index.json", &json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}))
-    }
-
-    fn document(&mut self, path: &str, document: &Value) -> Result<()> {
-        self.writer.file(path, document.to_string().as_bytes(), 0).with_context(cannot_write)
-    }
-
-    fn file(&mut self, path: &str, contents: &[u8], digest: Digest) -> Result<()> {
-        if self.written.insert(digest) {
-            self.writer.file(path, contents, 0).with_context(cannot_write)?;
-        }
-        Ok(())
-    }
-
-    fn directory(&mut self, path: &str) -> Result<()> {
-        let member = Member { kind: Kind::Directory, mode: 0o755, ..Member::plain(path, 0, 0) };
-        self.writer.member(&member).with_context(cannot_write)
-    }
-
-    /// A blob as it is.
-    fn blob(&mut self, digest: &Digest) -> Result<()> {
-        if !self.written.insert(*digest) {
-            return Ok(());
-        }
-        let file = self.store.open_blob(digest)?;
-        self.verified(&format!("blobs/sha256/{}", digest.hex()), file, digest)
-    }
-
-    /// A layer's tar, whatever its blob is compressed with.
-    fn uncompressed(&mut self, layer: &Layer) -> Result<()> {
-        if !self.written.insert(layer.diff_id) {
-            return Ok(());
-        }
-        let mut blob = BufReader::with_capacity(BUFFER, self.store.open_blob(&layer.digest)?);
-        let file = match Compression::of(&mut blob)? {
-            Compression::None => {
-                let mut file = blob.into_inner();
-                file.seek(SeekFrom::Start(0)).context("read a blob")?;
-                file
-            }
-            compression => {
-                let mut file = self.unnamed_file()?;
-                let failed = || format!("decompress layer `{}`", layer.digest);
-                io::copy(&mut decompress(blob, compression)?, &mut file).with_context(failed)?;
-                file.seek(SeekFrom::Start(0)).with_context(failed)?;
-                file
-            }
-        };
-        self.directory(&layer.diff_id.hex())?;
-        self.verified(&layer_path(layer), file, &layer.diff_id)
-    }
-
-    fn unnamed_file(&self) -> Result<File> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        rustix::fs::openat(self.store.directory(), "leases", flags, Mode::from_raw_mode(0o600))
-            .map(File::from)
-            .context("make a temporary file in the store")
-    }
-
-    /// Copies a file into the archive, and checks that it has the digest that it is known by.
-    fn verified(&mut self, path: &str, mut file: File, digest: &Digest) -> Result<()> {
-        let failed = || format!("read blob `{digest}`");
-        let size = file.metadata().with_context(failed)?.len();
-        self.writer.member(&Member::plain(path, size, 0)).with_context(cannot_write)?;
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0_u8; BUFFER];
-        loop {
-            let length = file.read(&mut buffer).with_context(failed)?;
-            if length == 0 {
-                break;
-            }
-            hasher.update(&buffer[..length]);
-            self.writer.data(&buffer[..length]).with_context(cannot_write)?;
-        }
-        if hasher.finish() != *digest {
-            return Err(Error::internal(format!("blob `{digest}` is damaged; remove the image and load it again")));
-        }
-        Ok(())
-    }
-}
-
-fn layer_path(layer: &Layer) -> String {
-    format!("{}/layer.tar", layer.diff_id.hex())
-}
-
-/// What a manifest says it is.
-fn media_type(manifest: &[u8]) -> String {
-    let document: Option<Value> = serde_json::from_slice(manifest).ok();
-    let said = document.as_ref().and_then(|document| document["mediaType"].as_str());
-    said.unwrap_or(OCI_MANIFEST).to_owned()
-}
-
-fn cannot_write() -> &'static str {
-    "write the archive"
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ground::{Ground, has, image, listing, place, shell};
 use store::commit::{Commit, commit};
 use store::overlay::{Base, Overlay};
-use store::save::{Format, save};
+use store::save::{Format, Request, save, save_directory};
 use store::{Image, Input, Quiet, Reference, Store};
 
 const BASE: &str = "mkdir -p etc opt/a bin; echo x > etc/passwd; echo y > opt/a/c; cp /bin/true bin/tool; chown -R 5:6 opt; \
@@ -51,9 +51,12 @@ fn scene() -> Option<(Ground, Image, PathBuf)> {
 
 fn write(ground: &Ground, names: &[&str], format: Format, file: &str) -> PathBuf {
     let path = ground.path.join(file);
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    save(&ground.store, &names, format, &mut File::create(&path).unwrap()).unwrap();
+    save(&ground.store, &request(names), format, &mut File::create(&path).unwrap()).unwrap();
     path
+}
+
+fn request(names: &[&str]) -> Request {
+    Request { names: names.iter().map(|name| (*name).to_owned()).collect(), platform: None }
 }
 
 /// The tree of an image of a store.
@@ -117,8 +120,76 @@ fn names_choose_what_is_saved() {
         manifest(&["app:latest", "app:latest", "example.org/team/app:v2"]),
         r#"["app:latest","example.org/team/app:v2"]"#
     );
-    let none = save(&ground.store, &["nothing:here".into()], Format::DockerArchive, &mut Vec::new());
+    let none = save(&ground.store, &request(&["nothing:here"]), Format::DockerArchive, &mut Vec::new());
     assert_eq!(none.unwrap_err().kind(), failure::Kind::NotFound);
+}
+
+#[test]
+fn documents_come_first_and_a_directory_is_a_layout() {
+    let Some((ground, image, _)) = scene() else { return };
+    let order = |format| {
+        let path = write(&ground, &["app:latest", "base:one"], format, "order.tar");
+        let list = shell(&ground.path, &format!("tar -tf {}", path.display()));
+        let is_layer =
+            |line: &str| image.blobs.iter().any(|layer| line.contains(&layer.digest.hex())) && !line.ends_with('/');
+        let first = list.lines().position(is_layer).unwrap();
+        assert!(list.lines().skip(first).all(|line| is_layer(line) || line.ends_with('/')), "{list}");
+        assert!(first >= 4, "{list}");
+    };
+    order(Format::DockerArchive);
+    order(Format::OciArchive);
+    let directory = ground.path.join("layout");
+    save_directory(&ground.store, &request(&["app"]), &directory).unwrap();
+    let again = save_directory(&ground.store, &request(&["app"]), &directory).unwrap_err().to_string();
+    assert!(again.contains("not empty"), "{again}");
+    let other = Ground::new().unwrap();
+    store::load_layout(&other.store, &directory, None, &mut Quiet).unwrap();
+    assert_eq!(other.store.resolve("app:latest").unwrap().manifest, image.manifest);
+    if has("umoci") {
+        let listed = shell(&ground.path, "umoci ls --layout layout");
+        assert!(listed.contains("app:latest"), "{listed}");
+    }
+    assert_eq!(
+        fs::read_dir(&ground.path)
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().display().to_string().ends_with(".tmp"))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn compressed_layers_are_saved_as_they_were() {
+    let Some((ground, image, _)) = scene() else { return };
+    let plain = write(&ground, &["app:latest"], Format::DockerArchive, "plain.tar");
+    let oci = write(&ground, &["app:latest"], Format::OciArchive, "oci.tar");
+    if !has("skopeo") {
+        return;
+    }
+    let copy = "skopeo --insecure-policy copy --dest-compress-format";
+    for format in ["gzip", "zstd"] {
+        shell(
+            &ground.path,
+            &format!("{copy} {format} oci-archive:{} oci:packed-{format}:app:latest >&2", oci.display()),
+        );
+        let other = Ground::new().unwrap();
+        let layout = ground.path.join(format!("packed-{format}"));
+        store::load_layout(&other.store, &layout, None, &mut Quiet).unwrap();
+        let id = other.store.images().unwrap()[0].id.to_string();
+        assert_ne!(other.store.resolve(&id).unwrap().blobs[0].digest, image.blobs[0].digest, "it is compressed");
+        other.store.tag(&id, &Reference::parse("app").unwrap()).unwrap();
+        assert_eq!(image.id.to_string(), id);
+        let again = write(&other, &["app:latest"], Format::DockerArchive, "again.tar");
+        assert_eq!(fs::read(&again).unwrap(), fs::read(&plain).unwrap(), "{format}");
+        // A length that was not noted is counted.
+        for layer in &image.layers {
+            let size = other.store.layer_directory(layer).join("size");
+            let first = fs::read_to_string(&size).unwrap().lines().next().unwrap().to_owned();
+            fs::write(&size, first).unwrap();
+        }
+        let again = write(&other, &["app:latest"], Format::DockerArchive, "again.tar");
+        assert_eq!(fs::read(&again).unwrap(), fs::read(&plain).unwrap(), "{format}");
+    }
 }
 
 #[test]

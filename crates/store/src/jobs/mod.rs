@@ -36,7 +36,7 @@ pub(crate) use self::carrier::{Carrier, Told};
 pub use self::compressor::Form;
 pub(crate) use self::compressor::{Compressed, Compressing, Plain, Step};
 pub(crate) use self::feed::Feed;
-pub(crate) use self::inflate::inflate;
+pub(crate) use self::inflate::{Inflating, inflate};
 pub(crate) use self::process::Child;
 
 use self::process::Heard;
