@@ -1,13 +1,14 @@
-//! Connections as `ureq` takes them: a name of our own looking up, TCP, through a proxy if there is one, TLS.
+//! Connections as `ureq` takes them: a name looked up by us, TCP, through a proxy if there is one, TLS.
 //!
 //! Nothing is loaded before it is needed: certificates are read for the first connection over TLS.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use ureq::Agent;
 use ureq::config::Config;
@@ -15,19 +16,79 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
-use crate::endpoint::{Lookup, Tls};
+use crate::endpoint::Tls;
 use crate::names;
+use crate::proxy::Proxy;
+use crate::reach::reach;
+use crate::tls::{self, Prepared};
 
-/// Makes connections of one kind.
+/// What a connection takes if nobody said how long it may.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How connections of one kind are made.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    stall: Duration,
+    pub(crate) tls: Tls,
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) proxy: Option<Proxy>,
+    /// The longest wait for the next byte of a body, and for one to be taken.
+    pub(crate) stall: Duration,
 }
 
+/// Why there is no connection, as a sentence.
+#[derive(Debug)]
+pub(crate) struct Unmet(pub(crate) String);
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unmet {}
+
 impl Connections {
-    /// An agent whose connections are ours.
-    pub(crate) fn agent(config: Config, lookup: &Rc<dyn Lookup>, _tls: &Tls) -> Agent {
-        Agent::with_parts(config, Self { stall: lookup.patience().stall }, Unresolved)
+    /// An agent whose connections are made so.
+    pub(crate) fn agent(self, config: Config) -> Agent {
+        Agent::with_parts(config, self, Unresolved)
+    }
+
+    fn open(&self, uri: &Uri, secure: bool, deadline: Instant) -> Result<Wire, String> {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let (near, near_port) = self.proxy.as_ref().map_or((host, port), |proxy| (proxy.host.as_str(), proxy.port));
+        let far = |reason: String| match &self.proxy {
+            Some(proxy) => format!("the proxy {proxy:?}: {reason}"),
+            None => reason,
+        };
+        let addresses = names::addresses(near).map_err(far)?;
+        let mut socket = reach(&addresses, near_port, deadline).map_err(|error| far(in_words(&error)))?;
+        let prepare = || {
+            socket.set_nodelay(true)?;
+            // A handshake is a few messages: each within the whole time.
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            socket.set_read_timeout(Some(left))?;
+            socket.set_write_timeout(Some(left))
+        };
+        prepare().map_err(|error: io::Error| error.to_string())?;
+        if let Some(proxy) = &self.proxy {
+            proxy.tunnel(&mut socket, host, port)?;
+        }
+        if secure { self.secure(socket, host) } else { Ok(Wire::Plain(socket)) }
+    }
+
+    fn secure(&self, mut socket: TcpStream, host: &str) -> Result<Wire, String> {
+        let client = self.prepared.client(&self.tls)?;
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` cannot be a certificate's name"))?;
+        let mut session = ClientConnection::new(client, name).map_err(|error| error.to_string())?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).map_err(|error| {
+                let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+                inner.map_or_else(|| in_words(&error), tls::reason)
+            })?;
+        }
+        Ok(Wire::Secure(Box::new(StreamOwned::new(session, socket))))
     }
 }
 
@@ -35,31 +96,21 @@ impl Connector for Connections {
     type Out = Connection;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Connection>, ureq::Error> {
-        let deadline = details.timeout.not_zero().map(|left| Instant::now() + *left);
-        let tls = details.needs_tls();
-        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let port = details.uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let stream = reach(host, port, deadline)?;
-        stream.set_nodelay(true)?;
+        let deadline = Instant::now() + details.timeout.not_zero().map_or(PATIENCE, |left| *left);
+        let wire = self.open(details.uri, details.needs_tls(), deadline);
+        let wire = wire.map_err(|reason| ureq::Error::Other(Box::new(Unmet(reason))))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Connection { wire: Wire::Plain(stream), buffers, stall: self.stall, read: None, write: None }))
+        Ok(Some(Connection { wire, buffers, stall: self.stall, read: None, write: None }))
     }
 }
 
-/// A TCP connection to the first address that answers.
-fn reach(host: &str, port: u16, deadline: Option<Instant>) -> io::Result<TcpStream> {
-    let addresses = names::addresses(host)?;
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.map_or(Duration::from_secs(60), |end| end.saturating_duration_since(Instant::now()));
-        let remaining = u32::try_from(addresses.len() - index).unwrap_or(1);
-        let share = (left / remaining).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(&(*address, port).into(), share) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
+/// Why no connection came about.
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no connection in time".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => "the connection was cut".to_owned(),
+        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
     }
-    Err(last)
 }
 
 /// Names are looked up where connections are made, since a proxy may have to do it instead.
@@ -74,7 +125,6 @@ impl Resolver for Unresolved {
 
 enum Wire {
     Plain(TcpStream),
-    #[expect(dead_code, reason = "made once certificates are read")]
     Secure(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
@@ -122,10 +172,9 @@ impl Transport for Connection {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        let limit = timeout.not_zero().map_or(self.stall, |left| (*left).min(self.stall));
-        if self.write != Some(limit) {
-            self.wire.socket().set_write_timeout(Some(limit))?;
-            self.write = Some(limit);
+        if self.write != Some(self.stall) {
+            self.wire.socket().set_write_timeout(Some(self.stall))?;
+            self.write = Some(self.stall);
         }
         let result = self.wire.write(&self.buffers.output()[..amount]);
         result.map_err(|error| in_time(error, &timeout))

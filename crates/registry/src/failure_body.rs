@@ -1,10 +1,14 @@
 //! What a registry says when it refuses: `{"errors":[{"code":"NAME_UNKNOWN","message":"...","detail":...}]}`, or
 //! whatever stands before it says instead, such as a page of HTML.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use failure::{Error, Kind};
 use serde::Deserialize;
 
 use crate::http::Answer;
+use crate::http_date;
+use crate::trouble::{Next, Trouble};
 
 /// As much of a refusal as is read.
 const LONGEST: u64 = 16 * 1024;
@@ -30,8 +34,27 @@ struct Reason {
     message: String,
 }
 
-/// The failure that an answer is. `what` is what was asked for.
-pub(crate) fn failure(answer: &mut Answer, what: &str) -> Error {
+/// What an answer that is none means for whoever asks next. `what` is what was asked for.
+pub(crate) fn trouble(answer: &mut Answer, what: &str) -> Trouble {
+    let next = match answer.status {
+        408 | 425 | 429 | 500 | 502..=504 => Next::Again(answer.header("retry-after").and_then(pause)),
+        _ => Next::Elsewhere,
+    };
+    Trouble::new(failure(answer, what), next)
+}
+
+/// How long a host asks to wait: seconds, or the time when it will be back.
+fn pause(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = http_date::seconds(value.trim())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    Some(Duration::from_secs(then.saturating_sub(now)))
+}
+
+/// The failure that an answer is.
+fn failure(answer: &mut Answer, what: &str) -> Error {
     let status = answer.status;
     let reason = reason(answer);
     let kind = match status {

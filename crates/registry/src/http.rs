@@ -4,17 +4,21 @@
 //! Redirects, errors of the registry and retries are not decided here: every answer comes back as it is.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use failure::{Error, Kind, Result};
+use failure::{Error, Kind};
 use ureq::config::Config;
 use ureq::{Agent, Body, SendBody};
 
 use crate::address::Address;
-use crate::connection::Connections;
+use crate::connection::{Connections, Unmet};
 use crate::endpoint::{Lookup, Patience, Tls};
+use crate::proxy::Proxy;
+use crate::tls::Prepared;
+use crate::trouble::{Next, Trouble};
 
 /// What is read from and written to a connection at once.
 const BUFFER: usize = 256 * 1024;
@@ -72,13 +76,13 @@ impl Answer {
     }
 
     /// The whole body, if it is not longer than `limit`.
-    pub(crate) fn bytes(&mut self, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&mut self, limit: u64) -> Result<Vec<u8>, Trouble> {
         let mut bytes = Vec::new();
         let reader = self.body.as_reader();
         reader.take(limit + 1).read_to_end(&mut bytes).map_err(|error| cut(&self.from, &error))?;
         if bytes.len() as u64 > limit {
-            let message = format!("{} answers with more than {limit} bytes where a small document belongs", self.from);
-            return Err(Error::invalid(message));
+            let message = format!("{} sends more than {limit} bytes where a small document belongs", self.from.host);
+            return Err(Error::invalid(message).into());
         }
         Ok(bytes)
     }
@@ -88,23 +92,32 @@ impl Answer {
 pub(crate) struct Http {
     lookup: Rc<dyn Lookup>,
     patience: Patience,
+    prepared: Arc<Prepared>,
     agents: RefCell<Agents>,
+    /// Hosts that answered before: if they are away now, it may be for a moment.
+    met: RefCell<HashSet<String>>,
 }
 
 /// Agents and the process they belong to.
 struct Agents {
     process: u32,
-    by_tls: HashMap<Tls, Agent>,
+    by_way: HashMap<(Tls, Option<Proxy>), Agent>,
 }
 
 impl Http {
     pub(crate) fn new(lookup: Rc<dyn Lookup>) -> Self {
-        let agents = Agents { process: std::process::id(), by_tls: HashMap::new() };
-        Self { patience: lookup.patience(), lookup, agents: RefCell::new(agents) }
+        let agents = Agents { process: std::process::id(), by_way: HashMap::new() };
+        Self {
+            patience: lookup.patience(),
+            lookup,
+            prepared: Arc::default(),
+            agents: RefCell::new(agents),
+            met: RefCell::default(),
+        }
     }
 
     /// Sends a message and waits for the head of its answer.
-    pub(crate) fn send(&self, message: Message<'_>, tls: &Tls) -> Result<Answer> {
+    pub(crate) fn send(&self, message: Message<'_>, tls: &Tls) -> Result<Answer, Trouble> {
         let Message { method, to, headers, content } = message;
         let mut request = ureq::http::Request::builder().method(method).uri(to.to_string());
         for (name, value) in headers {
@@ -113,8 +126,8 @@ impl Http {
         if let Content::Stream(_, length) = &content {
             request = request.header("content-length", *length);
         }
-        let wrong = |error: ureq::http::Error| Error::invalid(format!("ask {to}: {error}"));
-        let agent = self.agent(tls);
+        let wrong = |error: ureq::http::Error| Error::invalid(format!("ask {}: {error}", to.host));
+        let agent = self.agent(&to, tls)?;
         let answer = match content {
             // A request that could have a body and has none says so: some servers wait for it else.
             Content::Nothing if matches!(method, "POST" | "PUT" | "PATCH") => {
@@ -124,20 +137,42 @@ impl Http {
             Content::Bytes(bytes) => agent.run(request.body(bytes).map_err(wrong)?),
             Content::Stream(reader, _) => agent.run(request.body(SendBody::from_reader(reader)).map_err(wrong)?),
         };
-        let (head, body) = answer.map_err(|error| unreachable(&to, error))?.into_parts();
+        let (head, body) = answer.map_err(|error| self.unanswered(&to, error))?.into_parts();
+        if !self.met.borrow().contains(&to.host) {
+            self.met.borrow_mut().insert(to.host.clone());
+        }
         Ok(Answer { status: head.status.as_u16(), from: to, headers: head.headers, body })
     }
 
-    fn agent(&self, tls: &Tls) -> Agent {
+    fn agent(&self, to: &Address, tls: &Tls) -> Result<Agent, Trouble> {
+        let proxy = self.lookup.proxy(to.host_name(), to.tls).map(|text| Proxy::parse(&text)).transpose();
+        let proxy = proxy.map_err(|reason| Trouble::ours(Error::invalid(reason)))?;
         let mut agents = self.agents.borrow_mut();
         let process = std::process::id();
         if agents.process != process {
             // Connections of the process that forked this one: not ours to use, nor to close in words.
-            std::mem::forget(std::mem::take(&mut agents.by_tls));
+            std::mem::forget(std::mem::take(&mut agents.by_way));
             agents.process = process;
         }
-        let made = agents.by_tls.entry(tls.clone());
-        made.or_insert_with(|| Connections::agent(configuration(&self.patience), &self.lookup, tls)).clone()
+        let made = agents.by_way.entry((tls.clone(), proxy.clone()));
+        let make = || {
+            let (tls, prepared, stall) = (tls.clone(), Arc::clone(&self.prepared), self.patience.stall);
+            Connections { tls, prepared, proxy, stall }.agent(configuration(&self.patience))
+        };
+        Ok(made.or_insert_with(make).clone())
+    }
+
+    /// No answer came. It may come later from a host that answered before; one that never did is not waited for.
+    fn unanswered(&self, to: &Address, error: ureq::Error) -> Trouble {
+        let (unmet, reason) = match error {
+            ureq::Error::Other(inner) => (inner.is::<Unmet>(), inner.to_string()),
+            ureq::Error::Io(error) => (false, plain(&error)),
+            ureq::Error::Timeout(_) => (false, "no answer in time".to_owned()),
+            other => (false, format!("not an answer: {other}")),
+        };
+        let error = Error::new(Kind::Unavailable, format!("{}://{}: {reason}", to.scheme(), to.host));
+        let again = !unmet || self.met.borrow().contains(&to.host);
+        Trouble { unmet, ..Trouble::new(error, if again { Next::Again(None) } else { Next::Elsewhere }) }
     }
 }
 
@@ -155,25 +190,16 @@ fn configuration(patience: &Patience) -> Config {
         .max_response_header_size(LONGEST_HEAD)
         .timeout_connect(Some(patience.connect))
         .timeout_recv_response(Some(patience.answer))
-        .timeout_per_read(None)
-        .timeout_per_write(Some(patience.stall))
         .build()
 }
 
-/// No answer came: the failure can pass.
-fn unreachable(to: &Address, error: ureq::Error) -> Error {
-    let reason = match &error {
-        ureq::Error::Other(inner) => inner.to_string(),
-        ureq::Error::Io(error) => plain(error),
-        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
-        other => other.to_string(),
+/// A body ended early: it may be whole the next time.
+pub(crate) fn cut(from: &Address, error: &io::Error) -> Trouble {
+    let reason = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(ureq::Error::Timeout(_)) => "nothing more arrives".to_owned(),
+        _ => plain(error),
     };
-    Error::new(Kind::Unavailable, format!("{}://{}: {reason}", to.scheme(), to.host))
-}
-
-/// A body ended early: the failure can pass.
-pub(crate) fn cut(from: &Address, error: &io::Error) -> Error {
-    Error::new(Kind::Unavailable, format!("{}://{}: {}", from.scheme(), from.host, plain(error)))
+    Trouble::passing(format!("{}://{}: {reason}", from.scheme(), from.host))
 }
 
 /// An I/O error in lower case and without its number.
@@ -181,7 +207,9 @@ fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the connection was cut".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "the connection was cut".to_owned()
+        }
         _ => text.to_lowercase(),
     }
 }

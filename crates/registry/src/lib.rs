@@ -13,29 +13,37 @@
 //! ```
 //! What files say about registries is read in `settings` and `accounts`, and handed to the client as [`Lookup`].
 
-#![expect(dead_code, reason = "some of it is used by what comes next")]
-
 mod accounts;
 mod address;
 mod blob;
+mod challenge;
 mod connection;
+mod dns;
+mod document;
 mod endpoint;
 mod exchange;
 mod failure_body;
 mod http;
+mod http_date;
 mod lists;
 mod names;
+mod proxy;
+mod reach;
 mod registries;
 mod repository;
 mod rounds;
 mod secret;
 mod settings;
+mod tls;
+mod tokens;
+mod trouble;
 mod upload;
 
 pub use accounts::{Accounts, Document as AccountFile, Kept};
+pub use document::{Document, Found};
 pub use endpoint::{Access, Credentials, Endpoint, Lookup, Offers, Patience, Plain, Scheme, Tls};
 pub use registries::Registries;
-pub use repository::{Document, Found, Repository, Which};
+pub use repository::{Repository, Which};
 pub use secret::Secret;
 pub use settings::{Places, Proxies, Rules, Settings, check_hosts_toml};
 pub use upload::Source;

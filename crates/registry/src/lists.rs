@@ -4,10 +4,12 @@ use failure::{Error, Result};
 use reference::Digest;
 use serde::Deserialize;
 
+use crate::document::LONGEST_MANIFEST;
 use crate::exchange::Request;
 use crate::failure_body;
 use crate::http::Answer;
-use crate::repository::{LONGEST_MANIFEST, Repository, Which};
+use crate::repository::{Repository, Which};
+use crate::trouble::Trouble;
 
 /// Pages of a list that are read before it is called endless.
 const MOST_PAGES: usize = 1000;
@@ -32,14 +34,14 @@ impl Repository {
                 for _ in 0..MOST_PAGES {
                     let mut answer = self.ask(endpoint, request)?;
                     if answer.status != 200 {
-                        return Err(failure_body::failure(&mut answer, &self.name()));
+                        return Err(failure_body::trouble(&mut answer, &self.name()));
                     }
                     let page: Tags = self.json(&mut answer)?;
                     tags.extend(page.tags.unwrap_or_default());
                     let Some(next) = answer.header("link").and_then(next) else { return Ok(tags) };
                     request = Request::at("GET", answer.from.join(next)?, crate::http::Content::Nothing);
                 }
-                Err(Error::invalid(format!("{}: its list of tags does not end", self.name())))
+                Err(Error::invalid(format!("{}: its list of tags does not end", self.name())).into())
             },
         )
     }
@@ -59,7 +61,7 @@ impl Repository {
                     }
                     // Not there before version 1.1, and not at all registries since.
                     200 | 404 | 405 => Ok(None),
-                    _ => Err(failure_body::failure(&mut answer, &self.manifest_name(Which::Digest(digest)))),
+                    _ => Err(failure_body::trouble(&mut answer, &self.manifest_name(Which::Digest(digest)))),
                 }
             },
         )?;
@@ -73,12 +75,12 @@ impl Repository {
         }
     }
 
-    fn json<T: for<'a> Deserialize<'a>>(&self, answer: &mut Answer) -> Result<T> {
+    fn json<T: for<'a> Deserialize<'a>>(&self, answer: &mut Answer) -> Result<T, Trouble> {
         let bytes = answer.bytes(LONGEST_MANIFEST)?;
         serde_json::from_slice(&bytes).map_err(|error| {
             let message =
                 format!("{}: {} sends what is not the JSON that belongs there", self.name(), answer.from.host);
-            Error::invalid(message).with_source(error)
+            Error::invalid(message).with_source(error).into()
         })
     }
 }

@@ -1,24 +1,86 @@
-//! Endpoints in order, and again after a pause.
+//! Endpoints in order, and all of them again after a pause.
+//!
+//! Whoever said its last word (not found, denied, a lie) is not asked again. The others are, until one answers or patience
+//! is over. Pauses grow, and last at least as long as an endpoint asked for (`Retry-After`). While bytes arrive the counting
+//! starts anew, within a limit: a connection that is cut every few megabytes is slow and not broken.
+
+use std::thread;
+use std::time::Duration;
 
 use failure::{Error, Kind, Result};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Patience};
 use crate::repository::Repository;
+use crate::trouble::{Next, Trouble};
+
+/// Times that one thing is gone on with after some of it arrived.
+const MOST_PARTS: u32 = 200;
 
 impl Repository {
     /// Asks endpoints in order until one gives the answer. A failure at one is no failure as long as another can answer.
     pub(crate) fn first<T>(
         &self,
         offers: impl Fn(&Endpoint) -> bool,
-        mut ask: impl FnMut(&Endpoint) -> Result<T>,
+        mut ask: impl FnMut(&Endpoint) -> Result<T, Trouble>,
     ) -> Result<T> {
-        let mut last = Error::new(Kind::Unavailable, format!("{}: no endpoint offers this", self.name()));
-        for endpoint in self.endpoints.iter().filter(|endpoint| offers(endpoint)) {
-            match ask(endpoint) {
-                Ok(value) => return Ok(value),
-                Err(error) => last = error,
+        let patience = self.registries.lookup.patience();
+        let mut open: Vec<&Endpoint> = self.endpoints.iter().filter(|endpoint| offers(endpoint)).collect();
+        let mut failures: Vec<(String, Error)> = Vec::new();
+        let (mut attempt, mut parts) = (0, 0);
+        while !open.is_empty() {
+            let (mut again, mut wait, mut progress) = (Vec::new(), Duration::ZERO, false);
+            for endpoint in open {
+                let trouble = match ask(endpoint) {
+                    Ok(value) => return Ok(value),
+                    Err(trouble) => trouble,
+                };
+                failures.retain(|(host, _)| *host != endpoint.host);
+                match trouble.next {
+                    Next::Nobody => return Err(trouble.error),
+                    Next::Again(asked) if asked.is_none_or(|asked| asked <= patience.longest_pause) => {
+                        wait = wait.max(asked.unwrap_or_default());
+                        again.push(endpoint);
+                    }
+                    Next::Again(_) | Next::Elsewhere => {}
+                }
+                progress |= trouble.progress;
+                failures.push((endpoint.host.clone(), trouble.error));
+            }
+            open = again;
+            if progress && parts < MOST_PARTS {
+                (attempt, parts) = (0, parts + 1);
+            } else {
+                attempt += 1;
+            }
+            if attempt >= patience.attempts {
+                break;
+            }
+            if !open.is_empty() {
+                thread::sleep(pause(&patience, attempt).max(wait));
             }
         }
-        Err(last)
+        Err(self.all_failed(failures))
+    }
+
+    /// The failure of the host itself, which is asked last, with those of its mirrors.
+    fn all_failed(&self, mut failures: Vec<(String, Error)>) -> Error {
+        let order = |host: &str| self.endpoints.iter().position(|endpoint| endpoint.host == host);
+        failures.sort_by_key(|(host, _)| order(host));
+        let Some((_, last)) = failures.pop() else {
+            return Error::new(Kind::Unavailable, format!("{}: no endpoint offers this", self.name()));
+        };
+        if failures.is_empty() {
+            return last;
+        }
+        let others: Vec<_> = failures.iter().map(|(_, error)| error.to_string()).collect();
+        Error::new(last.kind(), format!("{last}; before that: {}", others.join("; ")))
+    }
+}
+
+/// The pause before an attempt: none after progress, then doubling.
+fn pause(patience: &Patience, attempt: u32) -> Duration {
+    match attempt {
+        0 => Duration::ZERO,
+        _ => (patience.pause * 2_u32.saturating_pow(attempt - 1)).min(patience.longest_pause),
     }
 }

@@ -4,26 +4,51 @@
 //! HEAD blobs/<digest>                        200: nothing to do
 //! POST blobs/uploads/?mount=<digest>&from=   201: it was in another repository of this registry; 202: as below
 //! POST blobs/uploads/                        202, Location: an upload
-//! PUT  <Location>?digest=<digest>            the bytes; 201
+//! PUT  <Location>?digest=<digest>            all bytes at once; 201
 //! PUT  manifests/<tag or digest>             201, once all that it refers to is there
 //! ```
+//!
+//! If that one PUT is cut, or too long for whatever is in front of the registry, the upload goes on in parts:
+//!
+//! ```text
+//! GET   <Location>                           204, Range: 0-<last byte that arrived>, Location
+//! PATCH <Location>, Content-Range: 5-9       202, Location; for each part
+//! PUT   <Location>?digest=<digest>           201
+//! ```
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use failure::{Context, Error, Result};
 use reference::Digest;
 
-use crate::address::Address;
+use crate::address::{Address, escaped};
 use crate::endpoint::Endpoint;
 use crate::exchange::Request;
 use crate::failure_body;
 use crate::http::{Answer, Content};
 use crate::repository::{Repository, Which};
+use crate::trouble::Trouble;
+
+/// The length of parts, once a whole blob was too long.
+const PART: u64 = 32 * 1024 * 1024;
 
 /// The bytes of a blob. They may be read more than once, if a connection is cut.
 pub trait Source: Read + Seek {}
 
 impl<T: Read + Seek> Source for T {}
+
+/// A blob on its way.
+struct Transfer<'a> {
+    digest: &'a Digest,
+    size: u64,
+    source: &'a mut dyn Source,
+    /// Where it goes, once the registry has said so.
+    to: Option<Address>,
+    /// What has arrived; None if that must be asked.
+    at: Option<u64>,
+    /// The longest part; None for all at once.
+    part: Option<u64>,
+}
 
 impl Repository {
     /// Whether the registry that is pushed to has a blob.
@@ -36,7 +61,7 @@ impl Repository {
             match answer.status {
                 200 => Ok(true),
                 404 => Ok(false),
-                _ => Err(failure_body::failure(&mut answer, &self.blob_name(digest))),
+                _ => Err(failure_body::trouble(&mut answer, &self.blob_name(digest))),
             }
         })
     }
@@ -48,16 +73,17 @@ impl Repository {
     /// It does not answer, or refuses pushes.
     pub fn mount_blob(&self, digest: &Digest, from: &str) -> Result<bool> {
         self.first(pushes, |endpoint| {
-            let path = format!("blobs/uploads/?mount={digest}&from={}", crate::address::escaped(from));
-            let mut answer = self.ask(endpoint, Request::new("POST", path))?;
+            let path = format!("blobs/uploads/?mount={digest}&from={}", escaped(from));
+            let mut answer = self.ask_for(endpoint, Request::new("POST", path), &[from])?;
             match answer.status {
                 201 => Ok(true),
                 202 => {
-                    let upload = answer.from.join(self.location(&answer)?)?;
-                    self.uploads.borrow_mut().insert(*digest, upload);
+                    self.uploads.borrow_mut().insert(*digest, self.location(&answer)?);
                     Ok(false)
                 }
-                _ => Err(failure_body::failure(&mut answer, &self.blob_name(digest))),
+                // The other repository may be closed to us, while this one is not.
+                400..=405 => Ok(false),
+                _ => Err(failure_body::trouble(&mut answer, &self.blob_name(digest))),
             }
         })
     }
@@ -67,33 +93,145 @@ impl Repository {
     /// # Errors
     /// It does not answer, refuses, or `source` does not have `size` bytes of this digest.
     pub fn push_blob(&self, digest: &Digest, size: u64, source: &mut dyn Source) -> Result<()> {
+        let to = self.uploads.borrow_mut().remove(digest);
+        let mut transfer = Transfer { digest, size, source, to, at: Some(0), part: None };
         self.first(pushes, |endpoint| {
-            let opened = self.uploads.borrow_mut().remove(digest);
-            let upload = opened.map_or_else(|| self.open_upload(endpoint, digest), Ok)?;
-            source.seek(SeekFrom::Start(0)).context("read the blob to push")?;
-            let mut bytes = (&mut *source).take(size);
-            let to = upload.with_parameter("digest", &digest.to_string());
-            let request = Request::at("PUT", to, Content::Stream(&mut bytes, size));
-            let mut answer = self.ask(endpoint, request.with("content-type", "application/octet-stream"))?;
-            match answer.status {
-                201 | 204 => Ok(()),
-                _ => Err(failure_body::failure(&mut answer, &self.blob_name(digest))),
-            }
+            let before = transfer.at;
+            let result = self.upload(endpoint, &mut transfer);
+            result.map_err(|trouble| Trouble {
+                progress: trouble.progress || transfer.at > before.or(Some(0)),
+                ..trouble
+            })
         })
     }
 
-    fn open_upload(&self, endpoint: &Endpoint, digest: &Digest) -> Result<Address> {
-        let mut answer = self.ask(endpoint, Request::new("POST", "blobs/uploads/".to_owned()))?;
-        match answer.status {
-            202 => answer.from.join(self.location(&answer)?),
-            _ => Err(failure_body::failure(&mut answer, &self.blob_name(digest))),
+    /// As much of an upload as goes without a cut.
+    fn upload(&self, endpoint: &Endpoint, transfer: &mut Transfer<'_>) -> Result<(), Trouble> {
+        let (to, at) = match (transfer.to.clone(), transfer.at) {
+            (Some(to), Some(at)) => (to, at),
+            (Some(to), None) => match self.arrived(endpoint, to)? {
+                Some(found) => found,
+                None => (self.open_upload(endpoint, transfer.digest)?, 0),
+            },
+            (None, _) => (self.open_upload(endpoint, transfer.digest)?, 0),
+        };
+        // Until the next answer says otherwise: whatever happens now leaves an unknown number of bytes there.
+        (transfer.to, transfer.at) = (Some(to.clone()), None);
+        if at > 0 {
+            transfer.part.get_or_insert(transfer.size);
+        }
+        match transfer.part {
+            None => self.put_whole(endpoint, transfer, &to),
+            Some(part) => self.patch(endpoint, transfer, to, at, part),
         }
     }
 
-    fn location<'a>(&self, answer: &'a Answer) -> Result<&'a str> {
-        answer.header("location").ok_or_else(|| {
-            Error::invalid(format!("{}: {} opens an upload and does not say where", self.name(), answer.from.host))
-        })
+    fn put_whole(&self, endpoint: &Endpoint, transfer: &mut Transfer<'_>, to: &Address) -> Result<(), Trouble> {
+        let to = to.with_parameter("digest", &transfer.digest.to_string());
+        let mut answer = self.send_part(endpoint, transfer, ("PUT", to), 0, transfer.size)?;
+        match answer.status {
+            201 | 204 => Ok(()),
+            413 => {
+                // What stands before the registry takes less at once.
+                (transfer.to, transfer.at, transfer.part) = (None, Some(0), Some(PART));
+                let trouble = failure_body::trouble(&mut answer, &self.blob_name(transfer.digest));
+                Err(Trouble { progress: true, ..Trouble::passing(trouble.error.to_string()) })
+            }
+            _ => Err(self.refused(transfer, &mut answer)),
+        }
+    }
+
+    fn patch(
+        &self,
+        endpoint: &Endpoint,
+        transfer: &mut Transfer<'_>,
+        mut to: Address,
+        mut at: u64,
+        part: u64,
+    ) -> Result<(), Trouble> {
+        while at < transfer.size {
+            let end = transfer.size.min(at + part);
+            let mut answer = self.send_part(endpoint, transfer, ("PATCH", to), at, end)?;
+            if !matches!(answer.status, 201 | 202 | 204) {
+                return Err(self.refused(transfer, &mut answer));
+            }
+            let arrived = range_end(&answer).unwrap_or(end);
+            if arrived <= at || arrived > end {
+                let message = format!("{}: {} loses what is sent", self.blob_name(transfer.digest), endpoint.host);
+                return Err(Error::invalid(message).into());
+            }
+            (to, at) = (self.location(&answer)?, arrived);
+            (transfer.to, transfer.at) = (Some(to.clone()), Some(at));
+        }
+        let to = to.with_parameter("digest", &transfer.digest.to_string());
+        let mut answer = self.ask(endpoint, Request::at("PUT", to, Content::Nothing))?;
+        match answer.status {
+            201 | 204 => Ok(()),
+            _ => Err(self.refused(transfer, &mut answer)),
+        }
+    }
+
+    /// Sends the bytes from `at` to `end`.
+    fn send_part(
+        &self,
+        endpoint: &Endpoint,
+        transfer: &mut Transfer<'_>,
+        (method, to): (&'static str, Address),
+        at: u64,
+        end: u64,
+    ) -> Result<Answer, Trouble> {
+        let ours = |error| Trouble::ours(error);
+        transfer.source.seek(SeekFrom::Start(at)).context("read the blob to push").map_err(ours)?;
+        let mut part = Part { source: transfer.source, left: end - at, failure: None };
+        let mut request = Request::at(method, to, Content::Stream(&mut part, end - at));
+        request = request.with("content-type", "application/octet-stream");
+        if method == "PATCH" {
+            request = request.with("content-range", format!("{at}-{}", end - 1));
+        }
+        let answer = self.ask(endpoint, request);
+        match part.failure.take() {
+            Some(failure) => Err(Trouble::ours(failure)),
+            None => answer,
+        }
+    }
+
+    /// An upload that the registry refused is not gone on with.
+    fn refused(&self, transfer: &mut Transfer<'_>, answer: &mut Answer) -> Trouble {
+        (transfer.to, transfer.at) = (None, Some(0));
+        failure_body::trouble(answer, &self.blob_name(transfer.digest))
+    }
+
+    fn open_upload(&self, endpoint: &Endpoint, digest: &Digest) -> Result<Address, Trouble> {
+        let mut answer = self.ask(endpoint, Request::new("POST", "blobs/uploads/".to_owned()))?;
+        match answer.status {
+            202 => Ok(self.location(&answer)?),
+            _ => Err(failure_body::trouble(&mut answer, &self.blob_name(digest))),
+        }
+    }
+
+    /// How much of an upload the registry has, and where it goes on. None if it does not know the upload any more.
+    fn arrived(&self, endpoint: &Endpoint, to: Address) -> Result<Option<(Address, u64)>, Trouble> {
+        let answer = self.ask(endpoint, Request::at("GET", to.clone(), Content::Nothing))?;
+        match answer.status {
+            200 | 202 | 204 => {
+                let to = if answer.header("location").is_some() { self.location(&answer)? } else { to };
+                Ok(Some((to, range_end(&answer).unwrap_or(0))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn location(&self, answer: &Answer) -> Result<Address> {
+        let host = &answer.from.host;
+        let said = answer.header("location");
+        let said =
+            said.ok_or_else(|| Error::invalid(format!("{}: {host} does not say where to upload", self.name())))?;
+        let to = answer.from.join(said)?;
+        if answer.from.tls && !to.tls {
+            let message = format!("{}: {host} wants the upload at {}, without TLS; refused", self.name(), to.host);
+            return Err(Error::invalid(message));
+        }
+        Ok(to)
     }
 
     /// Pushes a manifest or an index.
@@ -102,21 +240,57 @@ impl Repository {
     /// The registry does not answer, refuses, or lacks something that the manifest refers to.
     pub fn put_manifest(&self, which: Which<'_>, bytes: &[u8], media_type: &str) -> Result<()> {
         self.first(pushes, |endpoint| {
-            let request =
-                Request { content: Content::Bytes(bytes), ..Request::new("PUT", format!("manifests/{which}")) };
-            let mut answer = self.ask(endpoint, request.with("content-type", media_type))?;
+            let mut request = Request::new("PUT", format!("manifests/{which}")).with("content-type", media_type);
+            request.content = Content::Bytes(bytes);
+            let mut answer = self.ask(endpoint, request)?;
             match answer.status {
                 200..=299 => Ok(()),
-                _ => Err(failure_body::failure(&mut answer, &self.manifest_name(which))),
+                _ => Err(failure_body::trouble(&mut answer, &self.manifest_name(which))),
             }
         })
-    }
-
-    fn blob_name(&self, digest: &Digest) -> String {
-        format!("{}: blob {digest}", self.name())
     }
 }
 
 fn pushes(endpoint: &Endpoint) -> bool {
     endpoint.offers.push
+}
+
+/// The bytes that have arrived: `Range: 0-9` means ten. `0-0` is also what registries write for none, and then it is none:
+/// one byte sent again does no harm, one left out does.
+fn range_end(answer: &Answer) -> Option<u64> {
+    let range = answer.header("range")?;
+    let (_, last) = range.trim().trim_start_matches("bytes=").split_once('-')?;
+    let last: u64 = last.parse().ok()?;
+    Some(if last == 0 { 0 } else { last + 1 })
+}
+
+/// Some bytes of the source, exactly as many as were promised. Its own failure is kept: it is not the registry's.
+struct Part<'a> {
+    source: &'a mut dyn Source,
+    left: u64,
+    failure: Option<Error>,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        match self.source.read(&mut buffer[..most]) {
+            Ok(0) => {
+                self.failure = Some(Error::invalid(format!("the blob to push ends {} bytes early", self.left)));
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Ok(read) => {
+                self.left -= read as u64;
+                Ok(read)
+            }
+            Err(error) => {
+                let kept = io::Error::new(error.kind(), error.to_string());
+                self.failure = Err::<(), _>(kept).context("read the blob to push").err();
+                Err(error)
+            }
+        }
+    }
 }

@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod authorization;
+mod mirrors;
 mod pull;
+mod push;
 mod server;
+mod settings;

@@ -41,6 +41,8 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
     /// The length that is announced; the body's own without.
     pub(crate) length: Option<u64>,
+    /// No answer at all: the connection ends.
+    pub(crate) silent: bool,
     /// Bytes of the body after which the connection is cut.
     pub(crate) cut: Option<usize>,
     /// The body is followed by zeros until the other side has enough.
@@ -51,7 +53,16 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), length: None, cut: None, endless: false, stalls: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            length: None,
+            silent: false,
+            cut: None,
+            endless: false,
+            stalls: false,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -141,6 +152,9 @@ fn read(reader: &mut impl BufRead) -> Option<Asked> {
 
 /// None if the connection must end.
 fn send(mut stream: &TcpStream, asked: &Asked, reply: &Reply) -> Option<()> {
+    if reply.silent {
+        return None;
+    }
     let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
