@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::LARGEST_DOCUMENT;
+use crate::pull::Blob;
 use crate::{ChainId, Digest, Layer, Platform, Staging, Store};
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -177,6 +178,14 @@ impl Parts {
         let blobs = std::iter::once(&raw.config).chain(&raw.layers).map(Descriptor::digest).collect::<Result<_>>()?;
         Ok(Self { blobs, is_image, ..Self::default() })
     }
+}
+
+/// The configuration and the layers of a manifest, whatever they are.
+pub(crate) fn blobs_of(bytes: &[u8], name: &str) -> Result<Vec<Blob>> {
+    let raw: RawManifest = parse(bytes, name)?;
+    raw.check_shape(name)?;
+    let blob = |one: &Descriptor| Ok(Blob { digest: one.digest()?, size: one.size });
+    std::iter::once(&raw.config).chain(&raw.layers).map(blob).collect()
 }
 
 /// Reads JSON that must have a certain shape.

@@ -73,7 +73,14 @@ fn take_in(staging: &mut Staging<'_>, file: std::fs::File, name: &str, progress:
     // Its digest is not known before its end; until then it goes by that of its name.
     let label = Digest::of(name.as_bytes());
     progress.begin(&label, length);
-    let task = Task { index: 0, label, name: name.to_owned(), source, copy_to: Some(copy_to), tree: Some(tree) };
+    let task = Task {
+        index: 0,
+        label,
+        name: name.to_owned(),
+        origin: jobs::Origin::Archive(source),
+        copy_to: Some(copy_to),
+        tree: Some(tree),
+    };
     let mut done = None;
     let limits = *staging.store().limits();
     jobs::run(&limits, staging.lease(), [Ok(task)].into_iter(), progress, |_, outcome| {

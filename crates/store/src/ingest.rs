@@ -120,7 +120,7 @@ fn prepare(
     layer: &IncomingLayer,
     index: usize,
     unpack: bool,
-) -> Result<(Task, Pending)> {
+) -> Result<(Task<'static>, Pending)> {
     let stored = layer.digest.filter(|digest| staging.has_blob(digest));
     let (source, length, known) = match stored {
         Some(digest) => {
@@ -141,7 +141,14 @@ fn prepare(
         openat(CWD, directory.join("tree"), flags, Mode::empty()).context("open a layer")
     });
     let name = format!("layer `{}`", layer.path.escape_debug());
-    let task = Task { index, label: layer.diff_id, name, source, copy_to, tree: tree.transpose()? };
+    let task = Task {
+        index,
+        label: layer.diff_id,
+        name,
+        origin: jobs::Origin::Archive(source),
+        copy_to,
+        tree: tree.transpose()?,
+    };
     Ok((task, Pending { blob, known, length, directory }))
 }
 

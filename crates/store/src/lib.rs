@@ -27,6 +27,7 @@ mod leases;
 mod load;
 mod names;
 mod oci;
+mod partial;
 mod progress;
 
 mod staging;
@@ -40,6 +41,7 @@ pub mod commit;
 pub mod copy;
 pub mod export;
 pub mod overlay;
+pub mod pull;
 pub mod push;
 pub mod save;
 pub mod tarball;

@@ -8,6 +8,8 @@ pub trait Progress {
     fn begin(&mut self, layer: &Digest, total: u64);
     /// `done` bytes of the layer's blob are stored (never shrinks; at the end it is the total).
     fn advance(&mut self, layer: &Digest, done: u64);
+    /// All bytes of the layer's blob are stored; it may still be unpacked.
+    fn stored(&mut self, _layer: &Digest) {}
     /// The layer is stored, verified and unpacked.
     fn finish(&mut self, layer: &Digest);
     /// The layer was there already.

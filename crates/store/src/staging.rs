@@ -26,7 +26,7 @@ use crate::documents::{Manifest, Parts};
 use crate::jobs::UnpackedLayer;
 use crate::layers::mark_opaque;
 use crate::leases::remove_tree;
-use crate::{ChainId, Digest, Name, Store};
+use crate::{ChainId, Digest, Lock, Name, Store};
 
 /// A directory for work in progress.
 #[derive(Debug)]
@@ -168,6 +168,14 @@ impl<'a> Staging<'a> {
         fs::write(directory.join("size"), sizes).context("make a layer")?;
         self.layers.insert(*layer, directory);
         Ok(())
+    }
+
+    /// Moves one layer into place before all else is there: it must be needed (see `leases`).
+    pub(crate) fn publish_layer(&mut self, layer: &ChainId, _exclusive: &Lock) -> Result<()> {
+        match self.layers.remove(layer) {
+            Some(directory) => rename_into(&directory, &self.store.layer_directory(layer)).context("publish a layer"),
+            None => Ok(()),
+        }
     }
 
     /// Whether a layer is staged or in the store.

@@ -95,7 +95,14 @@ fn unpack(staging: &mut Staging<'_>, layer: &ChainId, blob: &Layer) -> Result<st
     let tree = openat(CWD, directory.join("tree"), flags, Mode::empty()).context("open a layer")?;
     let source = Source::Segment { file, offset: 0, length };
     let name = format!("layer `{layer}`");
-    let task = Task { index: 0, label: blob.diff_id, name, source, copy_to: None, tree: Some(tree) };
+    let task = Task {
+        index: 0,
+        label: blob.diff_id,
+        name,
+        origin: jobs::Origin::Archive(source),
+        copy_to: None,
+        tree: Some(tree),
+    };
     let limits = *staging.store().limits();
     let mut done = None;
     jobs::run(&limits, staging.lease(), [Ok(task)].into_iter(), &mut Quiet, |_, outcome| {

@@ -18,6 +18,13 @@ pub(super) fn stream() -> Result<()> {
     restrict(CapabilitySet::empty(), &[STREAM])
 }
 
+/// For a process that fetches: it needs sockets, and files of the system for names and certificates.
+pub(super) fn network() -> Result<()> {
+    limits()?;
+    set_no_new_privs(true)?;
+    set_capabilities(None, sets(CapabilitySet::empty()))
+}
+
 /// For a process that writes a tree: `root` becomes its root directory.
 pub(super) fn tree(root: impl AsFd) -> Result<()> {
     fchdir(root)?;
@@ -40,12 +47,19 @@ pub(super) fn look(root: impl AsFd) -> Result<()> {
 }
 
 fn restrict(capabilities: CapabilitySet, calls: &[&[i64]]) -> Result<()> {
-    limit(Resource::Core, 0)?;
-    limit(Resource::As, LARGEST_MEMORY)?;
-    let sets = CapabilitySets { effective: capabilities, permitted: capabilities, inheritable: CapabilitySet::empty() };
+    limits()?;
     set_no_new_privs(true)?;
-    set_capabilities(None, sets)?;
+    set_capabilities(None, sets(capabilities))?;
     sys::seccomp::load(&allow_only(calls), 0)
+}
+
+fn sets(capabilities: CapabilitySet) -> CapabilitySets {
+    CapabilitySets { effective: capabilities, permitted: capabilities, inheritable: CapabilitySet::empty() }
+}
+
+fn limits() -> Result<()> {
+    limit(Resource::Core, 0)?;
+    limit(Resource::As, LARGEST_MEMORY)
 }
 
 fn limit(resource: Resource, most: u64) -> Result<()> {

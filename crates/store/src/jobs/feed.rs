@@ -45,8 +45,8 @@ impl Feed {
     /// No process can be started.
     pub(crate) fn start(limits: &Limits, lease: BorrowedFd<'_>, target: File, tree: OwnedFd) -> Result<Self> {
         let (tickets, receiver) = follow::channel()?;
-        let blob = follow::reopen(&target)?;
-        let work = unpacker::Work { blob, offset: 0, known: 0, tickets: Some(receiver), tree, limits: *limits };
+        let blob = follow::Blob { file: follow::reopen(&target)?, offset: 0, known: 0, tickets: Some(receiver) };
+        let work = unpacker::Work { blob, inflated: None, tree, limits: *limits };
         let unpacker = unpacker::start(work, lease)?;
         Ok(Self { target, hasher: Hasher::new(), length: 0, told: 0, tickets, unpacker, abandoned: false })
     }

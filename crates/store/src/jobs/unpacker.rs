@@ -1,4 +1,4 @@
-//! The confined process that decompresses a blob and unpacks it. Only here are a layer's bytes looked at.
+//! The confined process that unpacks a layer. Only here, and where it is decompressed, are its bytes looked at.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -8,10 +8,11 @@ use std::rc::Rc;
 
 use failure::{Context, Result};
 
-use super::follow::Follow;
+use super::follow::{Blob, Follow};
+use super::inflater::HEAD;
 use super::process::{Child, Stop, spawn};
 use super::{UnpackedLayer, confine, report};
-use crate::archive::Archive;
+use crate::archive::{Archive, Tape};
 use crate::input::decompress;
 use crate::unpack::{Unpacked, unpack};
 use crate::{Compression, Digest, Hasher, Limits};
@@ -19,18 +20,18 @@ use crate::{Compression, Digest, Hasher, Limits};
 const BUFFER: usize = 256 << 10;
 
 pub(super) struct Work {
-    pub(super) blob: File,
-    pub(super) offset: u64,
-    /// How much of the blob is there already.
-    pub(super) known: u64,
-    pub(super) tickets: Option<OwnedFd>,
+    /// The blob.
+    pub(super) blob: Blob,
+    /// What an inflater makes of it; without, it is decompressed here.
+    pub(super) inflated: Option<OwnedFd>,
     pub(super) tree: OwnedFd,
     pub(super) limits: Limits,
 }
 
 pub(super) fn start(work: Work, lease: BorrowedFd<'_>) -> Result<Child> {
-    let mut keep = vec![lease.as_raw_fd(), work.blob.as_raw_fd(), work.tree.as_raw_fd()];
-    keep.extend(work.tickets.as_ref().map(AsRawFd::as_raw_fd));
+    let mut keep = vec![lease.as_raw_fd(), work.tree.as_raw_fd()];
+    keep.extend(work.inflated.as_ref().map(AsRawFd::as_raw_fd));
+    keep.extend(work.blob.descriptors());
     spawn(&keep, move |_| {
         confine::tree(&work.tree).context("confine the unpacking process")?;
         job(work)
@@ -39,30 +40,60 @@ pub(super) fn start(work: Work, lease: BorrowedFd<'_>) -> Result<Child> {
 
 fn job(work: Work) -> Result<Vec<u8>, Stop> {
     let abandoned = Rc::new(Cell::new(false));
-    let follow = Follow::new(work.blob, work.offset, work.known, work.tickets, abandoned.clone());
-    let result = unpack_blob(follow, work.tree, work.limits);
-    match result {
+    match unpack_blob(work, &abandoned) {
         Err(_) if abandoned.get() => Err(Stop::Abandoned),
         Err(error) => Err(Stop::Failed(error)),
         Ok(unpacked) => Ok(write_report(&unpacked)),
     }
 }
 
-fn unpack_blob(follow: Follow, tree: OwnedFd, limits: Limits) -> Result<UnpackedLayer> {
-    let mut blob = BufReader::with_capacity(BUFFER, follow);
-    let compression = Compression::of(&mut blob)?;
-    if compression == Compression::None {
-        let mut archive = Archive::new(blob);
-        let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
-        return Ok(UnpackedLayer { diff_id: None, bytes, length: archive.position(), opaque, compression });
+fn unpack_blob(work: Work, abandoned: &Rc<Cell<bool>>) -> Result<UnpackedLayer> {
+    let Work { blob, inflated, tree, limits } = work;
+    let Some(inflated) = inflated else {
+        let mut blob = BufReader::with_capacity(BUFFER, Follow::new(blob, abandoned.clone()));
+        return match Compression::of(&mut blob)? {
+            Compression::None => as_it_is(blob, tree, limits),
+            compression => decompressed(decompress(blob, compression)?, compression, tree, limits),
+        };
+    };
+    let mut inflated = File::from(inflated);
+    let mut head = [0; HEAD];
+    if inflated.read_exact(&mut head).is_err() {
+        abandoned.set(true);
+        return Err(report::garbled());
     }
+    match compression(head[0]).ok_or_else(report::garbled)? {
+        Compression::None => {
+            let known = u64::from_le_bytes(*head.last_chunk().unwrap_or(&[0; 8]));
+            let follow = Follow::taking_over(blob, known, abandoned.clone());
+            as_it_is(BufReader::with_capacity(BUFFER, follow), tree, limits)
+        }
+        compression => decompressed(inflated, compression, tree, limits),
+    }
+}
+
+fn as_it_is(blob: impl Tape, tree: OwnedFd, limits: Limits) -> Result<UnpackedLayer> {
+    let mut archive = Archive::new(blob);
+    let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
+    Ok(UnpackedLayer { diff_id: None, bytes, length: archive.position(), opaque, compression: Compression::None })
+}
+
+fn decompressed(plain: impl Read, compression: Compression, tree: OwnedFd, limits: Limits) -> Result<UnpackedLayer> {
     let hasher = Rc::new(RefCell::new(Hasher::new()));
-    let plain = Hashed { inner: decompress(blob, compression)?, hasher: hasher.clone(), left: stream_limit(&limits) };
-    let plain = BufReader::with_capacity(BUFFER, plain);
-    let mut archive = Archive::new(plain);
+    let plain = Hashed { inner: plain, hasher: hasher.clone(), left: stream_limit(&limits) };
+    let mut archive = Archive::new(BufReader::with_capacity(BUFFER, plain));
     let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
     let diff_id = hasher.take().finish();
     Ok(UnpackedLayer { diff_id: Some(diff_id), bytes, length: archive.position(), opaque, compression })
+}
+
+fn compression(byte: u8) -> Option<Compression> {
+    match byte {
+        0 => Some(Compression::None),
+        1 => Some(Compression::Gzip),
+        2 => Some(Compression::Zstd),
+        _ => None,
+    }
 }
 
 /// The most bytes that may come out of a decompressor: the files' bytes, and room for headers and padding.
@@ -119,12 +150,7 @@ fn parse_report(mut payload: &[u8]) -> Option<UnpackedLayer> {
         *payload = rest;
         Some(front)
     }
-    let compression = match take(&mut payload, 1)?[0] {
-        0 => Compression::None,
-        1 => Compression::Gzip,
-        2 => Compression::Zstd,
-        _ => return None,
-    };
+    let compression = compression(take(&mut payload, 1)?[0])?;
     let bytes = u64::from_le_bytes(take(&mut payload, 8)?.try_into().ok()?);
     let length = u64::from_le_bytes(take(&mut payload, 8)?.try_into().ok()?);
     let diff_id = match take(&mut payload, 1)?[0] {
