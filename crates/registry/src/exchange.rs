@@ -10,7 +10,7 @@ use crate::endpoint::{Access, Endpoint, Scheme, Tls};
 use crate::http::{Answer, Content, Message};
 use crate::registries::Registries;
 use crate::repository::Repository;
-use crate::tokens::Visit;
+use crate::tokens::{Visit, Who};
 use crate::trouble::Trouble;
 
 /// Redirects in a row.
@@ -83,7 +83,7 @@ impl Repository {
         };
         let mut scopes = vec![format!("repository:{}:{actions}", endpoint.repository)];
         scopes.extend(others.iter().map(|other| format!("repository:{other}:pull")));
-        let visit = Visit { endpoint, reference: &self.reference, scopes: &scopes };
+        let visit = Visit { endpoint, who: Who::Of(&self.reference), scopes: &scopes };
         self.registries.ask(visit, request)
     }
 }

@@ -60,9 +60,18 @@ struct Grant {
 #[derive(Clone, Copy)]
 pub(crate) struct Visit<'a> {
     pub(crate) endpoint: &'a Endpoint,
-    pub(crate) reference: &'a Reference,
+    pub(crate) who: Who<'a>,
     /// `repository:team/app:pull`
     pub(crate) scopes: &'a [String],
+}
+
+/// Whose credentials are told.
+#[derive(Clone, Copy)]
+pub(crate) enum Who<'a> {
+    /// Those that the settings have for this name.
+    Of(&'a Reference),
+    /// These, to find out whether they are good.
+    Given(&'a Credentials),
 }
 
 #[derive(Deserialize)]
@@ -73,6 +82,33 @@ struct Issued {
 }
 
 impl Registries {
+    /// Finds out whether a host takes these credentials, as `login` does before it keeps them. A host that asks nobody who
+    /// they are takes any.
+    ///
+    /// # Errors
+    /// It does not answer, does not take them, or is no registry.
+    pub fn verify(&self, endpoint: &Endpoint, credentials: &Credentials) -> Result<()> {
+        let visit = Visit { endpoint, who: Who::Given(credentials), scopes: &[] };
+        let path = format!("{}/", endpoint.prefix.trim_end_matches('/'));
+        let tried = || {
+            let to = Address { path: path.clone(), ..self.base(endpoint) };
+            let mut answer = self.ask(visit, Request::at("GET", to, Content::Nothing))?;
+            match answer.status {
+                200 if answer.media_type() == "text/html" => {
+                    Err(Error::invalid(format!("{} answers with a web page; is it a registry?", endpoint.host)).into())
+                }
+                200 => Ok(()),
+                _ => Err(failure_body::trouble(&mut answer, &format!("log in to {}", endpoint.host))),
+            }
+        };
+        // The scheme of a host that may do without TLS is known after the first attempt.
+        match tried() {
+            Err(Trouble { unmet: true, .. }) if !self.base(endpoint).tls => tried(),
+            result => result,
+        }
+        .map_err(|trouble| trouble.error)
+    }
+
     /// The header that the endpoint is known to accept, if it wanted one before.
     pub(crate) fn known_authorization(&self, visit: Visit<'_>) -> Result<Option<String>, Trouble> {
         let covers = |grant: &&Grant| {
@@ -142,12 +178,16 @@ impl Registries {
 
     /// What the settings say about us, asked once: a helper may be slow, or ask a person.
     fn credentials(&self, visit: Visit<'_>) -> Result<Option<Credentials>, Trouble> {
-        let (host, repository) = (&visit.endpoint.host, visit.reference.full());
+        let reference = match visit.who {
+            Who::Of(reference) => reference,
+            Who::Given(credentials) => return Ok(Some(credentials.clone())),
+        };
+        let (host, repository) = (&visit.endpoint.host, reference.full());
         let known = |(at, of, _): &&(String, String, _)| at == host && *of == repository;
         if let Some((_, _, credentials)) = self.tokens.credentials.borrow().iter().find(known) {
             return Ok(credentials.clone());
         }
-        let found = self.lookup.credentials(visit.endpoint, visit.reference).map_err(Trouble::ours)?;
+        let found = self.lookup.credentials(visit.endpoint, reference).map_err(Trouble::ours)?;
         self.tokens.credentials.borrow_mut().push((host.clone(), repository, found.clone()));
         Ok(found)
     }
@@ -159,7 +199,7 @@ impl Registries {
         challenge: &Challenge,
         credentials: Option<&Credentials>,
     ) -> Result<Issued, Trouble> {
-        let realm = self.realm(visit, challenge)?;
+        let realm = self.realm(visit, challenge, credentials.is_some())?;
         let scopes = scopes(visit, challenge);
         let mut answer = match credentials {
             Some(Credentials::Identity(refresh)) => {
@@ -218,19 +258,19 @@ impl Registries {
         self.follow(visit.endpoint, request.with("accept", "application/json"))
     }
 
-    /// The token server, if the endpoint may name it.
-    fn realm(&self, visit: Visit<'_>, challenge: &Challenge) -> Result<Address> {
+    /// The token server, if the endpoint may send us there with a password.
+    fn realm(&self, visit: Visit<'_>, challenge: &Challenge, password: bool) -> Result<Address> {
         let host = &visit.endpoint.host;
         let realm = challenge.parameter("realm").unwrap_or_default();
         let realm = Address::parse(realm)
             .map_err(|_| Error::invalid(format!("{host} names no token server that can be asked (`{realm}`)")))?;
         let own = self.base(visit.endpoint);
-        if realm.tls && own.tls || !own.tls && realm.host_name() == own.host_name() {
+        if !password || realm.tls && own.tls || !own.tls && realm.host_name() == own.host_name() {
             return Ok(realm);
         }
         let why = if own.tls { "without TLS" } else { "and has no TLS itself" };
         let message = format!("{host} sends us to the token server {}://{} {why}", realm.scheme(), realm.host);
-        Err(Error::new(Kind::Denied, format!("{message}; that is refused, since passwords would go there")))
+        Err(Error::new(Kind::Denied, format!("{message}; that is refused, since our password would go there")))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use failure::Kind;
-use registry::{Access, Credentials, Which};
+use registry::{Access, Credentials, Registries, Which};
 
 use crate::server::{Asked, Reply, Server};
 use crate::settings::Settings;
@@ -167,8 +167,34 @@ fn a_host_without_tls_cannot_send_our_password_elsewhere() {
     });
     let repository = Settings::of(&[&server]).known_as(&server, "me", "secret").repository(Access::Pull);
     let error = repository.manifest(Which::Tag("1")).unwrap_err();
-    assert!(error.to_string().contains("refused, since passwords would go there"), "{error}");
+    assert!(error.to_string().contains("refused, since our password would go there"), "{error}");
     assert!(thief.asked().is_empty());
+    let error = Settings::of(&[&server]).repository(Access::Pull).manifest(Which::Tag("1")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied);
+    assert!(thief.asked()[0].header("authorization").is_none(), "who has no password can ask anywhere");
+}
+
+#[test]
+fn credentials_are_tried_before_they_are_kept() {
+    let server = with_tokens(|asked| match asked.header("authorization") {
+        Some(BASIC) => Reply::new(200, r#"{"token":"good"}"#),
+        _ => Reply::new(401, ""),
+    });
+    let settings = Settings::of(&[&server]);
+    let endpoint = settings.endpoints[0].clone();
+    let registries = Registries::new(settings);
+    let password = |password: &str| Credentials::Password { user: "me".to_owned(), password: password.to_owned() };
+    registries.verify(&endpoint, &password("secret")).unwrap();
+    assert_eq!(
+        server.lines(),
+        ["GET /v2/", "GET /token?service=registry&scope=repository%3Ateam%2Fapp%3Apull", "GET /v2/"]
+    );
+    let registries = Registries::new(Settings::of(&[&server]));
+    assert_eq!(registries.verify(&endpoint, &password("wrong")).unwrap_err().kind(), Kind::Denied);
+    let page = Server::start(|_| Reply::new(200, "<html>").with("content-type", "text/html"));
+    let endpoint = Settings::of(&[&page]).endpoints[0].clone();
+    let error = registries.verify(&endpoint, &password("secret")).unwrap_err();
+    assert!(error.to_string().ends_with("answers with a web page; is it a registry?"), "{error}");
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod pull;
 mod push;
 mod server;
 mod settings;
+mod tls;

@@ -1,11 +1,17 @@
 //! A registry that does as it is told: it answers each request with what the test's function says, true or not, and keeps
 //! what it was asked.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// What was asked.
 #[derive(Clone, Debug, Default)]
@@ -98,14 +104,33 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(answer, |stream| stream)
+    }
+
+    /// The same over TLS, with the certificate of `certificates/server.crt`. `known` clients only have one of their own.
+    pub(crate) fn start_tls(known: bool, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let config = Arc::new(tls(known));
+        Self::listen(answer, move |stream| {
+            StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream)
+        })
+    }
+
+    fn listen<S: Read + Write>(
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let (log, answer, wrap) = (Arc::clone(&asked), Arc::new(answer), Arc::new(wrap));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
-                thread::spawn(move || serve(stream.unwrap(), &log, answer.as_ref()));
+                let (log, answer, wrap) = (Arc::clone(&log), Arc::clone(&answer), Arc::clone(&wrap));
+                thread::spawn(move || {
+                    let stream = stream.unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    serve(wrap(stream), &log, answer.as_ref());
+                });
             }
         });
         Self { host, asked }
@@ -122,12 +147,37 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> Reply) {
-    stream.set_nodelay(true).unwrap();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    while let Some(asked) = read(&mut reader) {
+fn tls(known: bool) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = builder.unwrap();
+    let builder = if known {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate("authority.crt")).unwrap()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        builder.with_client_cert_verifier(verifier.unwrap())
+    } else {
+        builder.with_no_client_auth()
+    };
+    let chain = vec![CertificateDer::from_pem_file(certificate("server.crt")).unwrap()];
+    builder.with_single_cert(chain, PrivateKeyDer::from_pem_file(certificate("server.key")).unwrap()).unwrap()
+}
+
+/// Certificates for `localhost` and 127.0.0.1, and for a client, from an authority of their own, for a hundred years.
+pub(crate) fn certificate(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protocol/certificates").join(name)
+}
+
+fn serve(stream: impl Read + Write, log: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> Reply) {
+    let mut stream = BufReader::new(stream);
+    // A TLS client says hello with the byte 22; a server that knows HTTP alone answers in HTTP.
+    if stream.fill_buf().is_ok_and(|start| start.first() == Some(&22)) {
+        let _ = stream.get_mut().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        return;
+    }
+    while let Some(asked) = read(&mut stream) {
         log.lock().unwrap().push(asked.clone());
-        if send(&stream, &asked, &answer(&asked)).is_none() {
+        if send(stream.get_mut(), &asked, &answer(&asked)).is_none() {
             return;
         }
     }
@@ -151,7 +201,7 @@ fn read(reader: &mut impl BufRead) -> Option<Asked> {
 }
 
 /// None if the connection must end.
-fn send(mut stream: &TcpStream, asked: &Asked, reply: &Reply) -> Option<()> {
+fn send(stream: &mut impl Write, asked: &Asked, reply: &Reply) -> Option<()> {
     if reply.silent {
         return None;
     }
@@ -164,6 +214,7 @@ fn send(mut stream: &TcpStream, asked: &Asked, reply: &Reply) -> Option<()> {
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     if asked.method == "HEAD" {
+        stream.flush().ok()?;
         return Some(());
     }
     stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())]).ok()?;
@@ -172,10 +223,11 @@ fn send(mut stream: &TcpStream, asked: &Asked, reply: &Reply) -> Option<()> {
         return None;
     }
     if reply.stalls {
+        stream.flush().ok()?;
         thread::sleep(Duration::from_secs(60));
     }
+    stream.flush().ok()?;
     if reply.cut.is_some() || reply.length.is_some() {
-        stream.shutdown(Shutdown::Both).ok()?;
         return None;
     }
     Some(())
