@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod descriptors;
 pub mod idmap;
 pub mod keyring;
+pub mod landlock;
 pub mod lock;
 pub mod memory;
 pub mod mount;

@@ -14,7 +14,7 @@ use failure::{Context, Error, Result};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 
-use super::process::{Child, Heard, Stop, spawn};
+use super::process::{Child, Heard, Stop, spawn_unconfined};
 use super::report;
 use crate::push::{Arrival, Blob, Destination};
 use crate::{Digest, Store};
@@ -45,7 +45,7 @@ impl Carrier {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (orders, receiver) = pair.context("make a socket pair")?;
         let keep = [receiver.as_raw_fd(), store.directory().as_fd().as_raw_fd()];
-        let child = spawn(&keep, |parent| work(store, destination, &receiver, parent))?;
+        let child = spawn_unconfined(&keep, |parent| work(store, destination, &receiver, parent))?;
         Ok(Self { child, orders })
     }
 

@@ -23,6 +23,7 @@ mod compressor;
 mod confine;
 mod copier;
 pub(crate) mod crew;
+mod devices;
 mod feed;
 mod fetcher;
 mod follow;

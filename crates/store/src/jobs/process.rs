@@ -4,6 +4,7 @@
 //! [`Child`] is dropped. It also keeps the lease open: nobody sweeps away what it still writes to.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use failure::{Context, Error, Result};
 use rustix::io::Errno;
@@ -13,6 +14,8 @@ use rustix::process::{
 };
 use sys::process::{Fork, exit, fork};
 
+use super::confine::Room;
+use super::devices::Making;
 use super::report;
 
 /// The exit code of a process that ended because the other one of its task did.
@@ -39,6 +42,10 @@ pub(crate) struct Child {
     pub(super) report: OwnedFd,
     received: Vec<u8>,
     reaped: bool,
+    /// Makes the device nodes that it asks for.
+    devices: Option<Making>,
+    /// Where it is confined: kept for those that start while it works.
+    _room: Option<Rc<Room>>,
 }
 
 /// What a process said.
@@ -57,14 +64,35 @@ pub(super) enum Heard {
     Abandoned(Error),
 }
 
-/// Starts a process that keeps the descriptors `keep` and does `job`. The job's last word is its payload.
+/// Starts a process that keeps the descriptors `keep` and does `job`, which begins by confining itself. The job's last word
+/// is its payload.
 pub(super) fn spawn(keep: &[RawFd], job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>) -> Result<Child> {
+    spawn_in(Room::current(), keep, job)
+}
+
+/// As [`spawn`], for a job that needs what this process has.
+pub(super) fn spawn_unconfined(
+    keep: &[RawFd],
+    job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>,
+) -> Result<Child> {
+    spawn_in(None, keep, job)
+}
+
+fn spawn_in(
+    room: Option<Rc<Room>>,
+    keep: &[RawFd],
+    job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>,
+) -> Result<Child> {
     let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
     let parent = getpid();
     match fork().context("start a process to unpack with")? {
-        Fork::Parent(pid) => Ok(Child { pid, report: receiver, received: Vec::new(), reaped: false }),
+        Fork::Parent(pid) => {
+            Ok(Child { pid, report: receiver, received: Vec::new(), reaped: false, devices: None, _room: room })
+        }
         Fork::Child => {
-            let work = std::panic::AssertUnwindSafe(|| work(keep, &sender, parent, job));
+            let namespaces = room.iter().flat_map(|room| room.descriptors());
+            let kept = keep.iter().copied().chain([sender.as_raw_fd()]).chain(namespaces).collect();
+            let work = std::panic::AssertUnwindSafe(|| work(kept, &sender, parent, job));
             exit(std::panic::catch_unwind(work).unwrap_or(1))
         }
     }
@@ -72,7 +100,7 @@ pub(super) fn spawn(keep: &[RawFd], job: impl FnOnce(BorrowedFd<'_>) -> Result<V
 
 /// The life of the new process; its exit code.
 fn work(
-    keep: &[RawFd],
+    mut kept: Vec<RawFd>,
     sender: &OwnedFd,
     parent: Pid,
     job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>,
@@ -80,7 +108,6 @@ fn work(
     if set_parent_process_death_signal(Some(Signal::KILL)).is_err() || getppid() != Some(parent) {
         return 1;
     }
-    let mut kept: Vec<RawFd> = keep.iter().copied().chain([sender.as_raw_fd()]).collect();
     kept.sort_unstable();
     if close_all_but(&kept).is_err() {
         return 1;
@@ -108,6 +135,12 @@ fn close_all_but(keep: &[RawFd]) -> rustix::io::Result<()> {
 }
 
 impl Child {
+    /// Lets it ask for device nodes.
+    pub(super) fn with_devices(mut self, devices: Making) -> Self {
+        self.devices = Some(devices);
+        self
+    }
+
     /// Reads what is there, waiting if there is nothing; returns the next thing said.
     pub(super) fn hear(&mut self) -> Result<Heard> {
         let mut progress = None;
@@ -121,6 +154,10 @@ impl Child {
                     return Ok(Heard::Done(payload));
                 }
                 Some((report::SAID, payload)) => return Ok(Heard::Said(payload)),
+                Some((report::DEVICE, question)) => match &self.devices {
+                    Some(devices) => devices.answer(&question),
+                    None => return Err(report::garbled()),
+                },
                 Some((report::FAILED, payload)) => return Ok(Heard::Failed(report::decode_error(&payload))),
                 Some(_) => return Err(report::garbled()),
                 None => break,

@@ -6,6 +6,7 @@
 //!   2 done       what the job says
 //!   3 failed     kind:u8 message
 //!   4 said       what the job says before it goes on
+//!   5 device     a node to make (see `devices`)
 //! ```
 
 use std::os::fd::AsFd;
@@ -17,6 +18,7 @@ pub(super) const PROGRESS: u8 = 1;
 pub(super) const DONE: u8 = 2;
 pub(super) const FAILED: u8 = 3;
 pub(super) const SAID: u8 = 4;
+pub(super) const DEVICE: u8 = 5;
 const LARGEST: usize = 64 << 20;
 /// A message is a line.
 const LONGEST_MESSAGE: usize = 4096;

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use failure::{Context, Result};
 
-use super::follow::{Blob, Follow};
+use super::devices::{Asking, Making};
+use super::follow::{self, Blob, Follow};
 use super::inflater::HEAD;
 use super::process::{Child, Stop, spawn};
 use super::{UnpackedLayer, confine, report};
@@ -29,31 +30,34 @@ pub(super) struct Work {
 }
 
 pub(super) fn start(work: Work, lease: BorrowedFd<'_>) -> Result<Child> {
-    let mut keep = vec![lease.as_raw_fd(), work.tree.as_raw_fd()];
+    let tree = work.tree.try_clone().context("copy a descriptor")?;
+    let (ours, answers) = follow::channel()?;
+    let mut keep = vec![lease.as_raw_fd(), work.tree.as_raw_fd(), answers.as_raw_fd()];
     keep.extend(work.inflated.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(work.blob.descriptors());
-    spawn(&keep, move |_| {
-        confine::tree(&work.tree).context("confine the unpacking process")?;
-        job(work)
-    })
+    let child = spawn(&keep, move |report| {
+        let tree = confine::tree(work.tree).context("confine the unpacking process")?;
+        job(Work { tree, ..work }, &Asking { report, answers })
+    })?;
+    Ok(child.with_devices(Making::new(tree, ours)))
 }
 
-fn job(work: Work) -> Result<Vec<u8>, Stop> {
+fn job(work: Work, devices: &Asking<'_>) -> Result<Vec<u8>, Stop> {
     let abandoned = Rc::new(Cell::new(false));
-    match unpack_blob(work, &abandoned) {
+    match unpack_blob(work, devices, &abandoned) {
         Err(_) if abandoned.get() => Err(Stop::Abandoned),
         Err(error) => Err(Stop::Failed(error)),
         Ok(unpacked) => Ok(write_report(&unpacked)),
     }
 }
 
-fn unpack_blob(work: Work, abandoned: &Rc<Cell<bool>>) -> Result<UnpackedLayer> {
+fn unpack_blob(work: Work, devices: &Asking<'_>, abandoned: &Rc<Cell<bool>>) -> Result<UnpackedLayer> {
     let Work { blob, inflated, tree, limits } = work;
     let Some(inflated) = inflated else {
         let mut blob = BufReader::with_capacity(BUFFER, Follow::new(blob, abandoned.clone()));
         return match Compression::of(&mut blob)? {
-            Compression::None => as_it_is(blob, tree, limits),
-            compression => decompressed(decompress(blob, compression)?, compression, tree, limits),
+            Compression::None => as_it_is(blob, tree, limits, devices),
+            compression => decompressed(decompress(blob, compression)?, compression, tree, limits, devices),
         };
     };
     let mut inflated = File::from(inflated);
@@ -66,23 +70,29 @@ fn unpack_blob(work: Work, abandoned: &Rc<Cell<bool>>) -> Result<UnpackedLayer> 
         Compression::None => {
             let known = u64::from_le_bytes(*head.last_chunk().unwrap_or(&[0; 8]));
             let follow = Follow::taking_over(blob, known, abandoned.clone());
-            as_it_is(BufReader::with_capacity(BUFFER, follow), tree, limits)
+            as_it_is(BufReader::with_capacity(BUFFER, follow), tree, limits, devices)
         }
-        compression => decompressed(inflated, compression, tree, limits),
+        compression => decompressed(inflated, compression, tree, limits, devices),
     }
 }
 
-fn as_it_is(blob: impl Tape, tree: OwnedFd, limits: Limits) -> Result<UnpackedLayer> {
+fn as_it_is(blob: impl Tape, tree: OwnedFd, limits: Limits, devices: &Asking<'_>) -> Result<UnpackedLayer> {
     let mut archive = Archive::new(blob);
-    let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
+    let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits, devices)?;
     Ok(UnpackedLayer { diff_id: None, bytes, length: archive.position(), opaque, compression: Compression::None })
 }
 
-fn decompressed(plain: impl Read, compression: Compression, tree: OwnedFd, limits: Limits) -> Result<UnpackedLayer> {
+fn decompressed(
+    plain: impl Read,
+    compression: Compression,
+    tree: OwnedFd,
+    limits: Limits,
+    devices: &Asking<'_>,
+) -> Result<UnpackedLayer> {
     let hasher = Rc::new(RefCell::new(Hasher::new()));
     let plain = Hashed { inner: plain, hasher: hasher.clone(), left: stream_limit(&limits) };
     let mut archive = Archive::new(BufReader::with_capacity(BUFFER, plain));
-    let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits)?;
+    let Unpacked { bytes, opaque } = unpack(&mut archive, tree, limits, devices)?;
     let diff_id = hasher.take().finish();
     Ok(UnpackedLayer { diff_id: Some(diff_id), bytes, length: archive.position(), opaque, compression })
 }

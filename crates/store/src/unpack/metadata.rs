@@ -28,14 +28,19 @@ pub(super) fn set_on_file(file: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
     futimens(file, &timestamps(Some(entry.modified)))
 }
 
-/// Owner and time of a link, pipe or device that was just made by root with its mode.
+/// Owner, mode and time of a link, pipe or device that was just made by root: pipes with their mode, devices without.
 pub(super) fn set_on_node(directory: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()> {
-    if (entry.uid, entry.gid) != (0, 0) {
+    let owned = (entry.uid, entry.gid) != (0, 0);
+    if owned {
         set_owner(directory, name, entry)?;
-        let special = entry.mode & 0o7000 != 0 && !matches!(entry.kind, EntryKind::Symlink(_));
-        if special {
-            rustix::fs::chmodat(directory, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
-        }
+    }
+    let needs_mode = match entry.kind {
+        EntryKind::Symlink(_) => false,
+        EntryKind::CharacterDevice(..) | EntryKind::BlockDevice(..) => true,
+        _ => owned && entry.mode & 0o7000 != 0,
+    };
+    if needs_mode {
+        rustix::fs::chmodat(directory, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }
     utimensat(directory, name, &timestamps(Some(entry.modified)), AtFlags::SYMLINK_NOFOLLOW)
 }

@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use failure::{Cause, Error, Kind, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::fs::{fstatvfs, ftruncate, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat};
+use rustix::fs::{fstatvfs, ftruncate, linkat, mkdirat, mknodat, openat, statat, symlinkat};
 use rustix::io::Errno;
 
 pub(crate) use self::metadata::is_taken;
@@ -54,8 +54,15 @@ struct Pending {
     opaque: bool,
 }
 
-struct Unpacker {
+/// Who makes device nodes: the process that unpacks has no right to.
+pub(crate) trait Devices {
+    /// Makes one, root's and without rights for anyone, below the root of the tree.
+    fn make(&self, path: &[u8], kind: FileType, number: (u32, u32)) -> rustix::io::Result<()>;
+}
+
+struct Unpacker<'d> {
     tree: Tree,
+    devices: &'d dyn Devices,
     pending: BTreeMap<Vec<u8>, Pending>,
     pending_bytes: usize,
     limits: Limits,
@@ -68,9 +75,15 @@ struct Unpacker {
 ///
 /// # Errors
 /// The archive is damaged or goes beyond a limit, an entry is refused, or the system fails.
-pub(crate) fn unpack(archive: &mut Archive<impl Tape>, root: OwnedFd, limits: Limits) -> Result<Unpacked> {
+pub(crate) fn unpack(
+    archive: &mut Archive<impl Tape>,
+    root: OwnedFd,
+    limits: Limits,
+    devices: &dyn Devices,
+) -> Result<Unpacked> {
     let mut unpacker = Unpacker {
         tree: Tree::new(root),
+        devices,
         pending: BTreeMap::new(),
         pending_bytes: 0,
         limits,
@@ -86,7 +99,7 @@ pub(crate) fn unpack(archive: &mut Archive<impl Tape>, root: OwnedFd, limits: Li
     unpacker.finish()
 }
 
-impl Unpacker {
+impl Unpacker<'_> {
     fn count_entry(&mut self) -> Result<()> {
         self.entries += 1;
         if self.entries > self.limits.layer_entries {
@@ -304,16 +317,13 @@ impl Unpacker {
 
     /// Symbolic links, pipes and devices.
     fn node(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        let devices = self.devices;
         let (directory, name) = self.locate(path)?;
         let mode = Mode::from_raw_mode(entry.mode);
         let make = || match &entry.kind {
             EntryKind::Symlink(target) => symlinkat(target.as_slice(), directory, name),
-            EntryKind::CharacterDevice(major, minor) => {
-                mknodat(directory, name, FileType::CharacterDevice, mode, makedev(*major, *minor))
-            }
-            EntryKind::BlockDevice(major, minor) => {
-                mknodat(directory, name, FileType::BlockDevice, mode, makedev(*major, *minor))
-            }
+            EntryKind::CharacterDevice(major, minor) => devices.make(path, FileType::CharacterDevice, (*major, *minor)),
+            EntryKind::BlockDevice(major, minor) => devices.make(path, FileType::BlockDevice, (*major, *minor)),
             _ => mknodat(directory, name, FileType::Fifo, mode, 0),
         };
         let ((), replaced) = replacing(directory, name, make).map_err(|error| system_failed(entry, error))?;
