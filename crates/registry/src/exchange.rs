@@ -91,6 +91,12 @@ impl Repository {
 impl Registries {
     /// Asks an endpoint, and answers its challenge if it has one.
     pub(crate) fn ask(&self, visit: Visit<'_>, mut request: Request<'_>) -> Result<Answer, Trouble> {
+        // Where an answer sent us (an upload's place, a list's next page) may be anybody's.
+        if let Target::At(to) = &request.to
+            && !to.same_host(&self.base(visit.endpoint))
+        {
+            return self.follow(visit.endpoint, request);
+        }
         let known = self.known_authorization(visit)?;
         request.authorization.clone_from(&known);
         let again = request.again();

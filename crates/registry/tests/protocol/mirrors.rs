@@ -99,6 +99,37 @@ fn a_redirect_is_followed_and_nobody_else_learns_who_we_are() {
     assert_eq!(asked.header("range"), Some("bytes=3-6"));
 }
 
+/// A host that knows us, and sends the second request of whatever is asked to another one.
+fn host_that_points_at(other: &Server) -> Server {
+    let other = other.host.clone();
+    Server::start(move |asked| match (asked.header("authorization"), asked.method.as_str()) {
+        (None, _) => Reply::new(401, "").with("www-authenticate", "Basic realm=x"),
+        (Some(_), "POST") => Reply::new(202, "").with("location", format!("http://{other}/upload")),
+        (Some(_), _) => Reply::document(r#"{"name":"team/app","tags":["1"]}"#, "application/json")
+            .with("link", format!("<http://{other}/v2/team/app/tags/list?last=1>; rel=\"next\"")),
+    })
+}
+
+#[test]
+fn an_upload_that_goes_to_another_host_does_not_say_who_we_are() {
+    let other = Server::start(|_| Reply::new(201, ""));
+    let host = host_that_points_at(&other);
+    let repository = Settings::of(&[&host]).known_as(&host, "me", "secret").repository(Access::Push);
+    let content = b"content";
+    repository.push_blob(&Digest::of(content), 7, &mut std::io::Cursor::new(content)).unwrap();
+    let asked = other.asked();
+    assert_eq!((asked.len(), asked[0].header("authorization")), (1, None));
+}
+
+#[test]
+fn a_list_that_goes_on_at_another_host_does_not_say_who_we_are() {
+    let other = Server::start(|_| Reply::document(r#"{"name":"team/app","tags":["2"]}"#, "application/json"));
+    let host = host_that_points_at(&other);
+    let repository = Settings::of(&[&host]).known_as(&host, "me", "secret").repository(Access::Pull);
+    assert_eq!(repository.tags().unwrap(), ["1", "2"]);
+    assert!(other.asked().iter().all(|asked| asked.header("authorization").is_none()));
+}
+
 #[test]
 fn a_redirect_at_the_same_host_keeps_who_we_are() {
     let host = Server::start(move |asked| match (asked.header("authorization"), asked.path.as_str()) {
