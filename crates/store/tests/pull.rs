@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -14,10 +14,12 @@ use store::pull::{Blob, Pull, Remote, pull};
 use store::{Digest, Limits, Name, Quiet, Reference, Store};
 use support::{Scratch, Tar};
 
-/// A registry that is a directory: each blob a file. It writes down what is asked of it.
+/// A registry that is a directory, each blob a file, behind a socket: who fetches opens no files. It writes down what is
+/// asked of it.
 struct Files {
     directory: PathBuf,
     habit: Habit,
+    address: SocketAddr,
 }
 
 /// What is wrong with it.
@@ -35,7 +37,20 @@ enum Habit {
 
 impl Files {
     fn new(scratch: &Scratch, habit: Habit) -> Self {
-        Self { directory: scratch.path("registry"), habit }
+        Self::at(scratch.path("registry"), habit)
+    }
+
+    fn at(directory: PathBuf, habit: Habit) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = directory.clone();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let served = served.clone();
+                std::thread::spawn(move || serve(&served, connection.unwrap()));
+            }
+        });
+        Self { directory, habit, address }
     }
 
     /// What was asked for: digest and offset.
@@ -52,13 +67,12 @@ impl Files {
 
 impl Remote for Files {
     fn fetch(&self, blob: &Blob, offset: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut log = OpenOptions::new().append(true).create(true).open(self.directory.join("log")).unwrap();
-        log.write_all(format!("{} {offset}\n", blob.digest.hex()).as_bytes()).unwrap();
-        let file = File::open(self.directory.join(blob.digest.hex())).unwrap();
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        connection.write_all(format!("{} {offset} ", blob.digest.hex()).as_bytes()).unwrap();
         let mut at = offset;
         let mut buffer = vec![0; 10_000];
         loop {
-            let mut count = file.read_at(&mut buffer, at).unwrap();
+            let mut count = connection.read(&mut buffer).unwrap();
             match self.habit {
                 Habit::Endless if count == 0 => count = buffer.len(),
                 Habit::Lie if at == offset && count > 0 => buffer[count / 2] ^= 1,
@@ -76,9 +90,31 @@ impl Remote for Files {
                 return Ok(());
             }
             sink(&buffer[..count])?;
+            if at == offset {
+                let _ = connection.write_all(b"\n");
+            }
             at += count as u64;
         }
     }
+}
+
+/// Answers `<digest> <offset> ` with the bytes of that file from there on. What was asked is written down once the asker
+/// says by a line feed that it has kept some of the answer, and before the answer ends: it may be killed at any moment.
+fn serve(directory: &Path, mut connection: TcpStream) {
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    let mut word = || {
+        let mut word = Vec::new();
+        let whole = reader.read_until(b' ', &mut word).is_ok() && word.pop() == Some(b' ');
+        whole.then(|| String::from_utf8(word).unwrap())
+    };
+    let (Some(name), Some(offset)) = (word(), word()) else { return };
+    let bytes = fs::read(directory.join(&name)).unwrap();
+    let rest = bytes.get(offset.parse().unwrap()..).unwrap_or_default();
+    if connection.write_all(rest).is_err() || reader.read_exact(&mut [0]).is_err() {
+        return;
+    }
+    let mut log = OpenOptions::new().append(true).create(true).open(directory.join("log")).unwrap();
+    log.write_all(format!("{name} {offset}\n").as_bytes()).unwrap();
 }
 
 /// Puts an image of some layers into the registry and says how to pull it. Each layer is a directory of its own, of
@@ -325,7 +361,7 @@ fn pull_and_end() {
     let Ok(root) = std::env::var("SKEP_TEST_PULL") else { return };
     let layers: Vec<u8> = std::env::var("SKEP_TEST_LAYERS").unwrap().bytes().map(|digit| digit - b'0').collect();
     let directory = Path::new(&root).join("registry");
-    let remote = Files { directory, habit: Habit::Slow };
+    let remote = Files::at(directory, Habit::Slow);
     let store = Store::open(&Path::new(&root).join("store")).unwrap();
     let scratch = std::mem::ManuallyDrop::new(Scratch(PathBuf::from(root)));
     let name = format!("image{}", layers.len());
