@@ -135,7 +135,13 @@ impl Registries {
                 answer => answer?,
             };
             let Some(location) = redirect(&answer, method) else { return Ok(answer) };
-            to = Some(further(&answer.from, location)?);
+            let next = further(&answer.from, location)?;
+            // It may be a refresh token; what is fetched elsewhere needs nothing of ours.
+            if matches!(&again, Some(Request { content: Content::Bytes(_), .. })) && !next.same_host(&answer.from) {
+                let (from, other) = (&answer.from.host, &next.host);
+                return Err(Error::invalid(format!("{from} wants what we send to go to {other}; refused")).into());
+            }
+            to = Some(next);
             if let Some(again) = &mut again
                 && answer.status == 303
                 && method != "HEAD"

@@ -114,6 +114,18 @@ fn an_identity_token_is_exchanged() {
 }
 
 #[test]
+fn an_identity_token_does_not_go_where_a_token_server_points() {
+    let other = Server::start(|_| Reply::new(200, r#"{"access_token":"good"}"#));
+    let to = format!("http://{}/token", other.host);
+    let server = with_tokens(move |_| Reply::new(307, "").with("location", to.clone()));
+    let mut settings = Settings::of(&[&server]);
+    settings.credentials = vec![(server.host.clone(), Credentials::Identity("a/b".to_owned()))];
+    let error = settings.repository(Access::Pull).manifest(Which::Tag("1")).unwrap_err();
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(other.asked().is_empty());
+}
+
+#[test]
 fn a_token_of_our_own_is_sent_as_it_is() {
     let server = with_tokens(|_| Reply::new(500, ""));
     let mut settings = Settings::of(&[&server]);
