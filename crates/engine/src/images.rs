@@ -14,12 +14,17 @@ pub use store::{
 use crate::config::{ConfigBase, ContainerConfig};
 use crate::{Home, list};
 
-/// Loads all images of an archive.
+/// Loads all images of an archive, or those for a platform.
 ///
 /// # Errors
 /// A damaged or hostile archive, a full disk.
-pub fn load(home: &Home, input: Input, progress: &mut dyn Progress) -> Result<Vec<Loaded>> {
-    store::load(home.store()?, input, progress)
+pub fn load(
+    home: &Home,
+    input: Input,
+    platform: Option<&Platform>,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Loaded>> {
+    store::load_for(home.store()?, input, platform, progress)
 }
 
 /// Loads images from an OCI layout directory.
@@ -30,9 +35,10 @@ pub fn load_layout(
     home: &Home,
     directory: &Path,
     name: Option<&str>,
+    platform: Option<&Platform>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Loaded>> {
-    store::load_layout(home.store()?, directory, name, progress)
+    store::load_layout(home.store()?, directory, name, platform, progress)
 }
 
 /// Makes an image of a root filesystem's archive.

@@ -77,7 +77,7 @@ fn load(store: &store::Store, text: &str) -> Result<String> {
         Some((path, name)) if !Path::new(text).is_dir() => (path, Some(name)),
         _ => (text, None),
     };
-    let loaded = store::load_layout(store, Path::new(path), name, &mut Quiet)?;
+    let loaded = store::load_layout(store, Path::new(path), name, None, &mut Quiet)?;
     match loaded.as_slice() {
         [one] => Ok(one.id.to_string()),
         others => {

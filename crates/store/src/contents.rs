@@ -1,12 +1,12 @@
 //! The files of an image archive, whatever form it has: looked up by name, read when they are needed.
 //!
 //! - a plain archive that can be read at any place: only its headers are read, files are segments of it;
-//! - a compressed archive or a pipe: its files are staged as blobs while they stream by, hashed on the way;
+//! - a compressed archive or a pipe: its files are taken in while they stream by (see `stream`);
 //! - a directory: files are opened by name, without following links.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,7 +18,8 @@ use crate::archive::{Archive, Entry, EntryKind, Tape};
 use crate::blobs::read_bounded;
 use crate::input::Prefixed;
 use crate::jobs::{Source, inflate};
-use crate::{Compression, Digest, Hasher, Staging};
+use crate::stream::Arrivals;
+use crate::{Compression, Digest, Platform, Progress, Staging};
 
 /// The most files an image archive may have, and the memory their names may take.
 const MOST_FILES: usize = 100_000;
@@ -33,6 +34,8 @@ pub(crate) enum Item {
     Segment { offset: u64, length: u64 },
     /// Staged already, with this digest.
     Staged { digest: Digest, length: u64 },
+    /// It was there already, and passed over.
+    Passed,
     /// Another name for this path.
     Link(Vec<u8>),
 }
@@ -57,7 +60,13 @@ pub(crate) struct Located {
 
 impl Contents {
     /// Reads an archive's list of files, and (when it cannot be read again) the files.
-    pub(crate) fn of_archive(file: File, name: String, staging: &mut Staging<'_>) -> Result<Self> {
+    pub(crate) fn of_archive(
+        file: File,
+        name: String,
+        staging: &mut Staging<'_>,
+        platform: Option<&Platform>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
         let stat = fstat(&file).with_context(|| format!("look at {name}"))?;
         let in_archive = |error: io::Error| Error::new(error.cause_kind(), format!("read {name}: {error}"));
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -82,14 +91,15 @@ impl Contents {
             Some(input) => input,
             None => Prefixed::new(file).with_context(|| format!("read {name}"))?,
         };
+        let mut arrivals = Arrivals { name: &name, staging, platform, progress };
         let items = match compression {
-            Compression::None => stage(BufReader::with_capacity(BUFFER, input), staging).map_err(in_archive)?,
+            Compression::None => arrivals.take_in(BufReader::with_capacity(BUFFER, input))?,
             _ => {
-                let inflating = inflate(input, compression, staging.lease())?;
-                let staged = stage(BufReader::with_capacity(BUFFER, &inflating.output), staging);
+                let inflating = inflate(input, compression, arrivals.staging.lease())?;
+                let taken = arrivals.take_in(BufReader::with_capacity(BUFFER, &inflating.output));
                 // Damaged compression ends the pipe early: its own words are better than "truncated".
                 inflating.finish().with_context(|| format!("read {name}"))?;
-                staged.map_err(in_archive)?
+                taken?
             }
         };
         Ok(Self::Archive { name, file: None, items })
@@ -164,7 +174,7 @@ impl Contents {
                     let source = Source::Segment { file, offset: *offset, length: *length };
                     Ok(Located { source, length: *length, staged: None })
                 }
-                Item::Link(_) => Err(missing()),
+                Item::Passed | Item::Link(_) => Err(missing()),
             },
         }
     }
@@ -195,55 +205,32 @@ fn list(archive: &mut Archive<impl Tape>) -> io::Result<BTreeMap<Vec<u8>, Item>>
     let mut items = Items::default();
     while let Some(entry) = archive.next_entry()? {
         let offset = archive.position();
-        items.add(&entry, |_| Ok(Item::Segment { offset, length: entry.size }))?;
+        items.add(&entry, |_| io::Result::Ok(Item::Segment { offset, length: entry.size }))?;
     }
     Ok(items.items)
 }
 
-/// Stages all files of an archive as blobs.
-fn stage(reader: BufReader<impl Read>, staging: &mut Staging<'_>) -> io::Result<BTreeMap<Vec<u8>, Item>> {
-    let mut archive = Archive::new(reader);
-    let mut items = Items::default();
-    while let Some(entry) = archive.next_entry()? {
-        items.add(&entry, |entry| stage_file(&mut archive, entry, staging))?;
-    }
-    archive.drain()?;
-    Ok(items.items)
-}
-
-fn stage_file(archive: &mut Archive<impl Tape>, entry: &Entry, staging: &mut Staging<'_>) -> io::Result<Item> {
-    let mut blob = staging.new_blob().map_err(|error| io::Error::other(error.to_string()))?;
-    let mut hasher = Hasher::new();
-    loop {
-        let bytes = archive.data()?;
-        if bytes.is_empty() {
-            break;
-        }
-        hasher.update(bytes);
-        blob.file.write_all(bytes)?;
-        let count = bytes.len();
-        archive.consume(count);
-    }
-    let digest = hasher.finish();
-    staging.add_blob(&digest, blob);
-    Ok(Item::Staged { digest, length: entry.size })
-}
-
+/// An archive's files, as far as they are known.
 #[derive(Default)]
-struct Items {
-    items: BTreeMap<Vec<u8>, Item>,
+pub(crate) struct Items {
+    pub(crate) items: BTreeMap<Vec<u8>, Item>,
     name_bytes: usize,
 }
 
 impl Items {
-    fn add(&mut self, entry: &Entry, file: impl FnOnce(&Entry) -> io::Result<Item>) -> io::Result<()> {
+    /// Adds an entry. What a file is good for, `file` finds out.
+    pub(crate) fn add<E: From<io::Error>>(
+        &mut self,
+        entry: &Entry,
+        file: impl FnOnce(&[u8]) -> Result<Item, E>,
+    ) -> Result<(), E> {
         let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
         let path = lexical(b"", &entry.path);
         let item = match &entry.kind {
             EntryKind::File if entry.content != crate::archive::Content::Whole => {
-                return Err(invalid(format!("entry `{}` is sparse", entry.path.escape_ascii())));
+                return Err(invalid(format!("entry `{}` is sparse", entry.path.escape_ascii())).into());
             }
-            EntryKind::File => file(entry)?,
+            EntryKind::File => file(&path)?,
             EntryKind::HardLink(target) => Item::Link(lexical(b"", target)),
             // Docker wrote links from one image's layer to another's: `../<id>/layer.tar`.
             EntryKind::Symlink(target) => {
@@ -254,13 +241,13 @@ impl Items {
         };
         self.name_bytes += path.len();
         if self.items.len() >= MOST_FILES || self.name_bytes > MOST_NAME_BYTES {
-            return Err(invalid(format!("it has more than {MOST_FILES} files, so it is no image archive")));
+            return Err(invalid(format!("it has more than {MOST_FILES} files, so it is no image archive")).into());
         }
         // Two readers may choose differently between two files of one name.
         let shown = path.escape_ascii().to_string();
         match self.items.insert(path, item) {
             None => Ok(()),
-            Some(_) => Err(invalid(format!("`{shown}` is there twice"))),
+            Some(_) => Err(invalid(format!("`{shown}` is there twice")).into()),
         }
     }
 }

@@ -13,8 +13,9 @@ use serde::Deserialize;
 
 use crate::contents::Contents;
 use crate::documents::{diff_ids, manifest_bytes, parse};
-use crate::ingest::{IncomingLayer, ingest};
-use crate::{ChainId, Digest, ImageId, Layer, Loaded, Name, Progress, Reference, Staging};
+use crate::ingest::{Expected, IncomingLayer, ingest};
+use crate::known::{Known, KnownImage};
+use crate::{ChainId, Digest, ImageId, Layer, Loaded, Name, Platform, Progress, Reference, Staging};
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// The most images that one archive may have.
@@ -35,15 +36,88 @@ struct RawImage {
 struct Described {
     config: Vec<u8>,
     names: Vec<Reference>,
-    layers: Vec<IncomingLayer>,
+    what: What,
 }
 
-/// Takes in all images of an archive.
+/// How much of an image is here.
+enum What {
+    /// All.
+    Known(KnownImage),
+    /// Some of its layers, perhaps.
+    New(Vec<Part>),
+}
+
+/// A layer of a new image.
+enum Part {
+    /// It is here.
+    Stored(Layer),
+    /// It is in the archive.
+    Coming(IncomingLayer),
+}
+
+/// Takes in all images of an archive, or those for a platform.
 pub(crate) fn load(
     staging: &mut Staging<'_>,
     contents: &Contents,
+    platform: Option<&Platform>,
     progress: &mut dyn Progress,
 ) -> Result<(Vec<Loaded>, Vec<Name>)> {
+    let mut images = read(staging, contents, platform)?;
+    let mut coming = Vec::new();
+    for part in images.iter_mut().flat_map(Described::parts) {
+        match part {
+            Part::Stored(layer) => progress.present(&layer.diff_id),
+            Part::Coming(layer) => {
+                layer.digest = (!contents.is_compressed(&layer.path, staging)?).then_some(layer.diff_id);
+                coming.push(layer.clone());
+            }
+        }
+    }
+    let mut ingested = ingest(staging, contents, &coming, progress)?.into_iter();
+    let (mut loaded, mut names) = (Vec::new(), Vec::new());
+    for image in images {
+        let id = ImageId(Digest::of(&image.config));
+        let manifest = match image.what {
+            What::Known(known) => {
+                names.extend(image.names.iter().map(|name| known.named(name)));
+                known.manifest
+            }
+            What::New(parts) => {
+                let layers = parts.into_iter().filter_map(|part| match part {
+                    Part::Stored(layer) => Some(layer),
+                    Part::Coming(_) => ingested.next(),
+                });
+                let layers: Vec<Layer> = layers.collect();
+                let config = staging.put(&image.config)?;
+                let manifest = manifest_bytes(&config, image.config.len() as u64, &layers);
+                let digest = staging.put(&manifest)?;
+                names.extend(entries(digest, manifest.len() as u64, &image.names));
+                digest
+            }
+        };
+        loaded.push(Loaded { id, manifest, names: image.names });
+    }
+    Ok((loaded, names))
+}
+
+/// The layers that the archive's images need, and the paths of those that none of them does; an error as long as
+/// documents are missing.
+pub(crate) fn expected(staging: &Staging<'_>, contents: &Contents, platform: Option<&Platform>) -> Result<Expected> {
+    let mut expected = Expected::default();
+    for mut image in read(staging, contents, platform)? {
+        for part in image.parts() {
+            if let Part::Coming(layer) = part {
+                expected.needed.push(layer.clone());
+            }
+        }
+    }
+    let raw: Vec<RawImage> = parse(&contents.document(MANIFEST, staging)?, MANIFEST)?;
+    expected.paths = raw.iter().flat_map(|image| &image.layers).map(|path| normal(path).to_owned()).collect();
+    Ok(expected)
+}
+
+/// Reads manifest.json and all configurations.
+fn read(staging: &Staging<'_>, contents: &Contents, platform: Option<&Platform>) -> Result<Vec<Described>> {
     let bytes = contents.document(MANIFEST, staging)?;
     let raw: Vec<RawImage> = parse(&bytes, MANIFEST)?;
     if raw.is_empty() || raw.len() > MOST_IMAGES {
@@ -52,19 +126,15 @@ pub(crate) fn load(
     if raw.iter().flat_map(|image| &image.repo_tags).map(Vec::len).sum::<usize>() > MOST_NAMES {
         return Err(Error::invalid(format!("{} gives more than {MOST_NAMES} names", contents.name())));
     }
-    let images = raw.into_iter().map(|image| describe(staging, contents, image)).collect::<Result<Vec<_>>>()?;
-    let layers: Vec<IncomingLayer> = images.iter().flat_map(|image| image.layers.iter().cloned()).collect();
-    let mut stored = ingest(staging, contents, &layers, progress)?.into_iter();
-    let (mut loaded, mut names) = (Vec::new(), Vec::new());
-    for image in images {
-        let layers: Vec<Layer> = stored.by_ref().take(image.layers.len()).collect();
-        let config = staging.put(&image.config)?;
-        let manifest = manifest_bytes(&config, image.config.len() as u64, &layers);
-        let digest = staging.put(&manifest)?;
-        names.extend(entries(digest, manifest.len() as u64, &image.names));
-        loaded.push(Loaded { id: ImageId(config), manifest: digest, names: image.names });
+    let known = Known::of(staging.store())?;
+    let mut images = Vec::new();
+    for image in raw {
+        images.extend(describe(staging, contents, image, &known, platform)?);
     }
-    Ok((loaded, names))
+    match (images.is_empty(), platform) {
+        (true, Some(platform)) => Err(Error::not_found(format!("{} has no image for `{platform}`", contents.name()))),
+        _ => Ok(images),
+    }
 }
 
 /// An entry of index.json for each name, or one without.
@@ -75,11 +145,32 @@ fn entries(manifest: Digest, size: u64, names: &[Reference]) -> Vec<Name> {
     }
 }
 
-fn describe(staging: &Staging<'_>, contents: &Contents, image: RawImage) -> Result<Described> {
+impl Described {
+    fn parts(&mut self) -> &mut [Part] {
+        match &mut self.what {
+            What::Known(_) => &mut [],
+            What::New(parts) => parts,
+        }
+    }
+}
+
+/// An image's documents; none if it is for another platform.
+fn describe(
+    staging: &Staging<'_>,
+    contents: &Contents,
+    image: RawImage,
+    known: &Known,
+    platform: Option<&Platform>,
+) -> Result<Option<Described>> {
     let path = normal(&image.config);
     let config = contents.document(path, staging)?;
     check_config_name(path, &config)?;
     let configuration: ImageConfiguration = parse(&config, path)?;
+    let variant = configuration.variant().as_deref();
+    let own = Platform::new(&configuration.os().to_string(), &configuration.architecture().to_string(), variant);
+    if platform.is_some_and(|wanted| *wanted != own) {
+        return Ok(None);
+    }
     let diff_ids = diff_ids(&configuration)?;
     if diff_ids.len() != image.layers.len() {
         let (one, other) = (image.layers.len(), diff_ids.len());
@@ -87,14 +178,17 @@ fn describe(staging: &Staging<'_>, contents: &Contents, image: RawImage) -> Resu
     }
     let names = image.repo_tags.unwrap_or_default();
     let names = names.iter().map(|name| Reference::parse(name)).collect::<Result<Vec<_>>>()?;
-    let chain = ChainId::chain(&diff_ids);
-    let mut layers = Vec::with_capacity(diff_ids.len());
-    for ((path, diff_id), chain) in image.layers.iter().zip(diff_ids).zip(chain) {
-        let path = normal(path).to_owned();
-        let digest = (!contents.is_compressed(&path, staging)?).then_some(diff_id);
-        layers.push(IncomingLayer { path, digest, diff_id, chain });
+    if let Some(image) = known.image(&ImageId(Digest::of(&config))) {
+        return Ok(Some(Described { config, names, what: What::Known(image.clone()) }));
     }
-    Ok(Described { config, names, layers })
+    let chain = ChainId::chain(&diff_ids);
+    let parts =
+        image.layers.iter().zip(diff_ids).zip(chain).map(|((path, diff_id), chain)| match known.layer(&chain) {
+            Some(layer) => Part::Stored(layer.clone()),
+            None => Part::Coming(IncomingLayer { path: normal(path).to_owned(), digest: None, diff_id, chain }),
+        });
+    let parts = parts.collect();
+    Ok(Some(Described { config, names, what: What::New(parts) }))
 }
 
 /// A configuration that is called by a digest has that digest.

@@ -27,6 +27,15 @@ pub(crate) struct IncomingLayer {
     pub(crate) chain: ChainId,
 }
 
+/// What an archive's documents say of its layers.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    /// Those that have to come in.
+    pub(crate) needed: Vec<IncomingLayer>,
+    /// The paths of all, also of those that are here.
+    pub(crate) paths: BTreeSet<String>,
+}
+
 /// A layer in hand: what its task needs until it is done.
 struct Pending {
     blob: Option<StagedBlob>,
@@ -48,7 +57,10 @@ pub(crate) fn ingest(
     let lease = staging.lease().try_clone_to_owned().context("copy a descriptor")?;
     let plan = Plan::new(staging, layers);
     for index in plan.present {
-        progress.present(&layers[index].diff_id);
+        // What was stored while it streamed by was told of then.
+        if !staging.stages_layer(&layers[index].chain) {
+            progress.present(&layers[index].diff_id);
+        }
     }
     let work = std::cell::RefCell::new((staging, std::collections::BTreeMap::new(), progress));
     let mut forward = Forward { work: &work };
@@ -178,7 +190,7 @@ fn complete(staging: &mut Staging<'_>, layer: &IncomingLayer, pending: Pending, 
     Ok(Layer { digest, size, media_type: layer_type(compression), diff_id: layer.diff_id })
 }
 
-fn check(expected: Digest, actual: Digest, path: &str) -> Result<()> {
+pub(crate) fn check(expected: Digest, actual: Digest, path: &str) -> Result<()> {
     if expected == actual {
         return Ok(());
     }

@@ -21,6 +21,7 @@ mod import;
 mod ingest;
 mod input;
 mod jobs;
+mod known;
 mod layers;
 mod layout;
 mod leases;
@@ -32,6 +33,7 @@ mod progress;
 
 mod staging;
 mod store;
+mod stream;
 mod unpack;
 
 pub mod changes;
@@ -57,7 +59,7 @@ pub use input::{Compression, Input};
 pub use layers::Layer;
 pub use layout::load_layout;
 pub use leases::{Need, RESUME_FOR};
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_for};
 pub use names::{Name, Names};
 pub use progress::{Progress, Quiet};
 pub use reference::{ChainId, Digest, Hasher, ImageId, Platform, Reference};

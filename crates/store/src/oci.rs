@@ -5,12 +5,11 @@
 
 use failure::{Error, Result};
 
-use crate::config::architecture;
 use crate::contents::Contents;
 use crate::documents::{
     DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, Manifest, ManifestHead, OCI_INDEX, OCI_MANIFEST, parse, read_index,
 };
-use crate::ingest::{IncomingLayer, ingest};
+use crate::ingest::{Expected, IncomingLayer, ingest};
 use crate::names::NAME_ANNOTATION;
 use crate::{Digest, ImageId, Loaded, Name, Platform, Progress, Reference, Staging};
 
@@ -29,26 +28,23 @@ struct Described {
     name: Option<Reference>,
 }
 
-/// Takes in the images of a layout: all, or the one called `wanted`.
+/// Which images of a layout are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    /// The one called so; all otherwise.
+    pub(crate) name: Option<&'a str>,
+    /// The one of several for this platform; this machine's otherwise.
+    pub(crate) platform: Option<&'a Platform>,
+}
+
+/// Takes in the images of a layout.
 pub(crate) fn load(
     staging: &mut Staging<'_>,
     contents: &Contents,
-    wanted: Option<&str>,
+    wanted: Wanted<'_>,
     progress: &mut dyn Progress,
 ) -> Result<(Vec<Loaded>, Vec<Name>)> {
-    check_version(staging, contents)?;
-    let index = read_index(&contents.document(INDEX, staging)?, INDEX)?;
-    let chosen: Vec<Descriptor> =
-        index.into_iter().filter(|entry| wanted.is_none_or(|name| is_called(entry, name))).collect();
-    if chosen.is_empty() {
-        let reason =
-            wanted.map_or_else(|| "no images".to_owned(), |name| format!("no image `{}`", name.escape_debug()));
-        return Err(Error::not_found(format!("{} has {reason}", contents.name())));
-    }
-    let mut images = Vec::new();
-    for entry in &chosen {
-        images.extend(describe(staging, contents, entry)?);
-    }
+    let images = read(staging, contents, wanted)?;
     let layers: Vec<IncomingLayer> = images.iter().flat_map(layers_of).collect();
     let stored = ingest(staging, contents, &layers, progress)?;
     let mut sizes = stored.iter().map(|layer| layer.size);
@@ -69,6 +65,37 @@ pub(crate) fn load(
         loaded.push(Loaded { id: ImageId(config), manifest: image.digest, names: image.name.into_iter().collect() });
     }
     Ok((loaded, names))
+}
+
+/// The layers that the layout's images need, and the paths of all; an error as long as documents are missing.
+pub(crate) fn expected(staging: &Staging<'_>, contents: &Contents, wanted: Wanted<'_>) -> Result<Expected> {
+    let layers: Vec<IncomingLayer> = read(staging, contents, wanted)?.iter().flat_map(layers_of).collect();
+    let paths = layers.iter().map(|layer| layer.path.clone()).collect();
+    let is_here = |layer: &IncomingLayer| {
+        staging.has_layer(&layer.chain) && layer.digest.is_some_and(|digest| staging.has_blob(&digest))
+    };
+    Ok(Expected { needed: layers.into_iter().filter(|layer| !is_here(layer)).collect(), paths })
+}
+
+/// Reads the index and the documents of all images that are wanted.
+fn read(staging: &Staging<'_>, contents: &Contents, wanted: Wanted<'_>) -> Result<Vec<Described>> {
+    check_version(staging, contents)?;
+    let index = read_index(&contents.document(INDEX, staging)?, INDEX)?;
+    let chosen: Vec<Descriptor> =
+        index.into_iter().filter(|entry| wanted.name.is_none_or(|name| is_called(entry, name))).collect();
+    if chosen.is_empty() {
+        let reason =
+            wanted.name.map_or_else(|| "no images".to_owned(), |name| format!("no image `{}`", name.escape_debug()));
+        return Err(Error::not_found(format!("{} has {reason}", contents.name())));
+    }
+    let mut images = Vec::new();
+    for entry in &chosen {
+        images.extend(describe(staging, contents, entry, wanted.platform)?);
+    }
+    match (images.is_empty(), wanted.platform) {
+        (true, Some(platform)) => Err(Error::not_found(format!("{} has no image for `{platform}`", contents.name()))),
+        _ => Ok(images),
+    }
 }
 
 fn check_version(staging: &Staging<'_>, contents: &Contents) -> Result<()> {
@@ -104,17 +131,28 @@ fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// The image behind an entry; none when it is for another platform only by saying so ("unknown": an attestation).
-fn describe(staging: &Staging<'_>, contents: &Contents, entry: &Descriptor) -> Result<Option<Described>> {
+/// The image behind an entry; none when it is for another platform than the one that was asked for.
+fn describe(
+    staging: &Staging<'_>,
+    contents: &Contents,
+    entry: &Descriptor,
+    platform: Option<&Platform>,
+) -> Result<Option<Described>> {
     let bytes = blob(staging, contents, entry)?;
     match entry.media_type.as_str() {
-        OCI_MANIFEST | DOCKER_MANIFEST => manifest(staging, contents, entry, bytes, name_of(entry)?).map(Some),
+        OCI_MANIFEST | DOCKER_MANIFEST => {
+            let image = manifest(staging, contents, entry, bytes, name_of(entry)?)?;
+            let config = &image.manifest.configuration;
+            let variant = config.variant().as_deref();
+            let own = Platform::new(&config.os().to_string(), &config.architecture().to_string(), variant);
+            Ok(platform.is_none_or(|wanted| *wanted == own).then_some(image))
+        }
         OCI_INDEX | DOCKER_INDEX => {
-            let platforms = read_index(&bytes, &entry.digest)?;
-            let mine = platforms.iter().find(|one| one.platform() == Some(Platform::of_this_machine()));
-            let Some(mine) = mine else {
-                let reason = format!("has no image for linux/{}", architecture());
-                return Err(Error::unsupported(format!("{} {reason}", contents.name())));
+            let machine = Platform::of_this_machine();
+            let wanted = platform.unwrap_or(&machine);
+            let entries = read_index(&bytes, &entry.digest)?;
+            let Some(mine) = entries.iter().find(|one| one.platform().as_ref() == Some(wanted)) else {
+                return Err(Error::unsupported(format!("{} has no image for `{wanted}`", contents.name())));
             };
             if !matches!(mine.media_type.as_str(), OCI_MANIFEST | DOCKER_MANIFEST) {
                 return Err(unknown_type(contents, mine));

@@ -178,6 +178,11 @@ impl<'a> Staging<'a> {
         }
     }
 
+    /// Whether a layer is staged here.
+    pub(crate) fn stages_layer(&self, layer: &ChainId) -> bool {
+        self.layers.contains_key(layer)
+    }
+
     /// Whether a layer is staged or in the store.
     pub fn has_layer(&self, layer: &ChainId) -> bool {
         self.layers.contains_key(layer) || self.store.has_layer(layer)

@@ -117,7 +117,7 @@ fn every_way_in_gives_the_same_image() {
         shell(&format!("cd {root}; skopeo copy -q docker-archive:docker.tar:sample:1 {form}:{file}:sample:1"));
         let store = Store::open(&scratch.path(&format!("{file}.store"))).unwrap();
         match form {
-            "oci" => load_layout(&store, &scratch.path(file), Some("sample:1"), &mut Quiet).map(drop).unwrap(),
+            "oci" => load_layout(&store, &scratch.path(file), Some("sample:1"), None, &mut Quiet).map(drop).unwrap(),
             _ => load_file(&store, &scratch.path(file)).map(drop).unwrap(),
         }
         // skopeo writes the configuration anew when it changes the form.
@@ -127,7 +127,7 @@ fn every_way_in_gives_the_same_image() {
         }
         assert_eq!(image.layers.len(), 3);
     }
-    let missing = load_layout(&store, &scratch.path("layout"), Some("other:1"), &mut Quiet).unwrap_err();
+    let missing = load_layout(&store, &scratch.path("layout"), Some("other:1"), None, &mut Quiet).unwrap_err();
     assert_eq!(missing.kind(), Kind::NotFound);
 }
 

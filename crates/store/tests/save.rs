@@ -143,7 +143,7 @@ fn documents_come_first_and_a_directory_is_a_layout() {
     let again = save_directory(&ground.store, &request(&["app"]), &directory).unwrap_err().to_string();
     assert!(again.contains("not empty"), "{again}");
     let other = Ground::new().unwrap();
-    store::load_layout(&other.store, &directory, None, &mut Quiet).unwrap();
+    store::load_layout(&other.store, &directory, None, None, &mut Quiet).unwrap();
     assert_eq!(other.store.resolve("app:latest").unwrap().manifest, image.manifest);
     if has("umoci") {
         let listed = shell(&ground.path, "umoci ls --layout layout");
@@ -174,7 +174,7 @@ fn compressed_layers_are_saved_as_they_were() {
         );
         let other = Ground::new().unwrap();
         let layout = ground.path.join(format!("packed-{format}"));
-        store::load_layout(&other.store, &layout, None, &mut Quiet).unwrap();
+        store::load_layout(&other.store, &layout, None, None, &mut Quiet).unwrap();
         let id = other.store.images().unwrap()[0].id.to_string();
         assert_ne!(other.store.resolve(&id).unwrap().blobs[0].digest, image.blobs[0].digest, "it is compressed");
         other.store.tag(&id, &Reference::parse("app").unwrap()).unwrap();

@@ -7,7 +7,7 @@ use crate::exit::{Outcome, Stop};
 use crate::output::Output;
 use crate::terminal;
 use clap::Parser;
-use engine::images::{self, Input};
+use engine::images::{self, Input, Platform};
 use failure::Context as _;
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -31,6 +31,9 @@ struct Load {
     /// Read from a file, instead of stdin
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Load only images for OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Suppress the load output
     #[arg(short, long)]
     quiet: bool,
@@ -39,15 +42,17 @@ struct Load {
 impl Invoke for Load {
     fn invoke(self, context: &Context) -> Outcome {
         let layout = self.input.as_deref().and_then(Path::to_str).and_then(|text| text.strip_prefix("oci:"));
+        let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
+        let platform = platform.as_ref();
         let home = context.home()?;
         let mut progress = progress::bars(self.quiet);
         let loaded = match (layout, &self.input) {
             (Some(layout), _) => {
                 let (directory, name) = split_layout(layout);
-                images::load_layout(&home, Path::new(directory), name, progress.as_mut())?
+                images::load_layout(&home, Path::new(directory), name, platform, progress.as_mut())?
             }
-            (None, Some(path)) => images::load(&home, Input::Path(path.clone()), progress.as_mut())?,
-            (None, None) => images::load(&home, standard_input("load")?, progress.as_mut())?,
+            (None, Some(path)) => images::load(&home, Input::Path(path.clone()), platform, progress.as_mut())?,
+            (None, None) => images::load(&home, standard_input("load")?, platform, progress.as_mut())?,
         };
         drop(progress);
         let mut out = Output::new();

@@ -17,7 +17,7 @@ const TICKET_INTERVAL: u64 = 64 << 10;
 /// How often progress is told.
 const PROGRESS_INTERVAL: u64 = 512 << 10;
 /// How often the free space is looked at.
-const SPACE_INTERVAL: u64 = 4 << 20;
+pub(super) const SPACE_INTERVAL: u64 = 4 << 20;
 
 pub(super) struct Work<'a> {
     pub(super) origin: Origin<'a>,
@@ -165,7 +165,7 @@ fn write_failed(error: Errno) -> Error {
     Error::new(error.cause_kind(), "store a layer").with_source(error.into_source())
 }
 
-fn check_space(file: &File, limits: &Limits) -> Result<()> {
+pub(super) fn check_space(file: &File, limits: &Limits) -> Result<()> {
     let space = fstatvfs(file).context("look at the free space")?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if free < limits.keep_free {

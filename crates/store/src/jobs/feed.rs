@@ -15,7 +15,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use failure::{Error, Result};
 
 use super::process::{Child, Heard};
-use super::{Copied, UnpackedLayer, follow, unpacker};
+use super::{Copied, UnpackedLayer, copier, follow, unpacker};
 use crate::{Hasher, Limits};
 
 /// How many bytes the unpacker is told of at once.
@@ -30,6 +30,9 @@ pub(crate) struct Feed {
     tickets: OwnedFd,
     unpacker: Child,
     abandoned: bool,
+    limits: Limits,
+    /// Where the free space is looked at next.
+    look: u64,
 }
 
 /// A layer that was fed whole, and is perhaps still being unpacked.
@@ -48,7 +51,17 @@ impl Feed {
         let blob = follow::Blob { file: follow::reopen(&target)?, offset: 0, known: 0, tickets: Some(receiver) };
         let work = unpacker::Work { blob, inflated: None, tree, limits: *limits };
         let unpacker = unpacker::start(work, lease)?;
-        Ok(Self { target, hasher: Hasher::new(), length: 0, told: 0, tickets, unpacker, abandoned: false })
+        Ok(Self {
+            target,
+            hasher: Hasher::new(),
+            length: 0,
+            told: 0,
+            tickets,
+            unpacker,
+            abandoned: false,
+            limits: *limits,
+            look: 0,
+        })
     }
 
     /// Says that all was written.
@@ -92,6 +105,10 @@ impl Fed {
 
 impl Write for Feed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.length >= self.look {
+            self.look = self.length + copier::SPACE_INTERVAL;
+            copier::check_space(&self.target, &self.limits).map_err(io::Error::other)?;
+        }
         let count = self.target.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.length += count as u64;

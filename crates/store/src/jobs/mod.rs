@@ -44,7 +44,7 @@ use rustix::io::Errno;
 pub(crate) use self::carrier::{Carrier, Told};
 pub use self::compressor::Form;
 pub(crate) use self::compressor::{Compressed, Compressing, Plain, Step};
-pub(crate) use self::feed::Feed;
+pub(crate) use self::feed::{Fed, Feed};
 pub(crate) use self::inflate::{Inflating, inflate};
 pub(crate) use self::process::Child;
 
