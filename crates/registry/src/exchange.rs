@@ -175,10 +175,18 @@ impl Registries {
         if own {
             headers.extend(endpoint.headers.iter().cloned());
         }
-        let stranger = || Tls { authorities: endpoint.tls.authorities.clone(), ..Tls::default() };
-        let tls = if own { endpoint.tls.clone() } else { stranger() };
+        let tls = if own { endpoint.tls.clone() } else { elsewhere(&endpoint.tls) };
         let answer = self.http.send(Message { method, to: at, headers, content }, &tls)?;
         Ok(answer)
+    }
+
+    /// Reads the files that a later visit may need.
+    pub(crate) fn prepare(&self, visit: Visit<'_>) {
+        let _ = self.credentials(visit);
+        if self.base(visit.endpoint).tls {
+            let tls = &visit.endpoint.tls;
+            let _ = (self.http.prepare(tls), self.http.prepare(&elsewhere(tls)));
+        }
     }
 
     /// Whether to go on without TLS at an endpoint that could not be reached with it: once, and by configuration only.
@@ -195,6 +203,11 @@ impl Registries {
         };
         Address { tls, host: endpoint.host.to_ascii_lowercase(), path: "/".to_owned() }
     }
+}
+
+/// How another host is recognised that an endpoint sends us to: our certificate is not for it, nor the trust without proof.
+fn elsewhere(tls: &Tls) -> Tls {
+    Tls { authorities: tls.authorities.clone(), ..Tls::default() }
 }
 
 fn below(base: &Address, endpoint: &Endpoint, path: &str) -> Address {

@@ -116,6 +116,11 @@ impl Http {
         }
     }
 
+    /// Reads the files that a connection over TLS needs. The error is a sentence.
+    pub(crate) fn prepare(&self, tls: &Tls) -> Result<(), String> {
+        self.prepared.client(tls).map(drop)
+    }
+
     /// Sends a message and waits for the head of its answer.
     pub(crate) fn send(&self, message: Message<'_>, tls: &Tls) -> Result<Answer, Trouble> {
         let Message { method, to, headers, content } = message;

@@ -29,6 +29,7 @@ mod lists;
 mod names;
 mod proxy;
 mod reach;
+mod referrers;
 mod registries;
 mod repository;
 mod rounds;

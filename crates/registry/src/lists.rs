@@ -1,18 +1,17 @@
-//! What a repository has: its tags, and the documents that refer to one of its manifests.
+//! What a repository has: its tags.
 
 use failure::{Error, Result};
-use reference::Digest;
 use serde::Deserialize;
 
 use crate::document::LONGEST_MANIFEST;
 use crate::exchange::Request;
 use crate::failure_body;
 use crate::http::Answer;
-use crate::repository::{Repository, Which};
+use crate::repository::Repository;
 use crate::trouble::Trouble;
 
 /// Pages of a list that are read before it is called endless.
-const MOST_PAGES: usize = 1000;
+pub(crate) const MOST_PAGES: usize = 1000;
 
 #[derive(Deserialize)]
 struct Tags {
@@ -46,36 +45,8 @@ impl Repository {
         )
     }
 
-    /// An image index of the documents that refer to a manifest (signatures, lists of components); None if there are none.
-    ///
-    /// # Errors
-    /// No endpoint answers.
-    pub fn referrers(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let listed = self.first(
-            |endpoint| endpoint.offers.content,
-            |endpoint| {
-                let mut answer = self.ask(endpoint, Request::new("GET", format!("referrers/{digest}")))?;
-                match answer.status {
-                    200 if answer.media_type() == "application/vnd.oci.image.index.v1+json" => {
-                        answer.bytes(LONGEST_MANIFEST).map(Some)
-                    }
-                    // Not there before version 1.1, and not at all registries since.
-                    200 | 404 | 405 => Ok(None),
-                    _ => Err(failure_body::trouble(&mut answer, &self.manifest_name(Which::Digest(digest)))),
-                }
-            },
-        )?;
-        if listed.is_some() {
-            return Ok(listed);
-        }
-        let tag = digest.to_string().replace(':', "-");
-        match self.head_manifest(Which::Tag(&tag))? {
-            Some(_) => Ok(Some(self.manifest(Which::Tag(&tag))?.bytes)),
-            None => Ok(None),
-        }
-    }
-
-    fn json<T: for<'a> Deserialize<'a>>(&self, answer: &mut Answer) -> Result<T, Trouble> {
+    /// The value of a small JSON document.
+    pub(crate) fn json<T: for<'a> Deserialize<'a>>(&self, answer: &mut Answer) -> Result<T, Trouble> {
         let bytes = answer.bytes(LONGEST_MANIFEST)?;
         serde_json::from_slice(&bytes).map_err(|error| {
             let message =
@@ -86,7 +57,7 @@ impl Repository {
 }
 
 /// The address of the next page: `Link: </v2/a/tags/list?last=x>; rel="next"`.
-fn next(link: &str) -> Option<&str> {
+pub(crate) fn next(link: &str) -> Option<&str> {
     link.split(',').find_map(|link| {
         let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
         let next = |parameter: &str| matches!(parameter.trim(), "rel=\"next\"" | "rel=next");

@@ -1,4 +1,5 @@
-//! A repository, and which of its manifests is meant. The verbs are beside: `document`, `blob`, `lists`, `upload`.
+//! A repository, and which of its manifests is meant. The verbs are beside: `document`, `blob`, `lists`, `upload`,
+//! `referrers`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use reference::{Digest, Reference};
 use crate::address::Address;
 use crate::endpoint::{Access, Endpoint};
 use crate::registries::Registries;
+use crate::tokens::{Visit, Who};
 
 /// Which manifest of a repository.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,14 @@ impl Repository {
         endpoints: Vec<Endpoint>,
     ) -> Self {
         Self { registries, reference, access, endpoints, uploads: RefCell::default() }
+    }
+
+    /// Reads what asking for blobs may need of files (certificates, credentials), for whoever asks in a child that can read
+    /// none. What cannot be read is no failure before it is needed.
+    pub fn prepare(&self) {
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.offers.content) {
+            self.registries.prepare(Visit { endpoint, who: Who::Of(&self.reference), scopes: &[] });
+        }
     }
 
     /// The repository's name for messages.

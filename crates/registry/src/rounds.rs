@@ -77,10 +77,14 @@ impl Repository {
     }
 }
 
-/// The pause before an attempt: none after progress, then doubling.
+/// The pause before an attempt: none after progress, then doubling. Processes that were cut off together do not come back
+/// together: each waits up to a quarter longer.
 fn pause(patience: &Patience, attempt: u32) -> Duration {
     match attempt {
         0 => Duration::ZERO,
-        _ => (patience.pause * 2_u32.saturating_pow(attempt - 1)).min(patience.longest_pause),
+        _ => {
+            let pause = patience.pause * 2_u32.saturating_pow(attempt - 1);
+            (pause + pause * (std::process::id() % 16) / 64).min(patience.longest_pause)
+        }
     }
 }

@@ -177,7 +177,7 @@ impl Registries {
     }
 
     /// What the settings say about us, asked once: a helper may be slow, or ask a person.
-    fn credentials(&self, visit: Visit<'_>) -> Result<Option<Credentials>, Trouble> {
+    pub(crate) fn credentials(&self, visit: Visit<'_>) -> Result<Option<Credentials>, Trouble> {
         let reference = match visit.who {
             Who::Of(reference) => reference,
             Who::Given(credentials) => return Ok(Some(credentials.clone())),

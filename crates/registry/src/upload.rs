@@ -1,11 +1,10 @@
-//! Blobs and manifests, to a registry.
+//! Blobs, to a registry. Manifests follow them (see `referrers`).
 //!
 //! ```text
 //! HEAD blobs/<digest>                        200: nothing to do
 //! POST blobs/uploads/?mount=<digest>&from=   201: it was in another repository of this registry; 202: as below
 //! POST blobs/uploads/                        202, Location: an upload
 //! PUT  <Location>?digest=<digest>            all bytes at once; 201
-//! PUT  manifests/<tag or digest>             201, once all that it refers to is there
 //! ```
 //!
 //! If that one PUT is cut, or too long for whatever is in front of the registry, the upload goes on in parts:
@@ -26,7 +25,7 @@ use crate::endpoint::Endpoint;
 use crate::exchange::Request;
 use crate::failure_body;
 use crate::http::{Answer, Content};
-use crate::repository::{Repository, Which};
+use crate::repository::Repository;
 use crate::trouble::Trouble;
 
 /// The length of parts, once a whole blob was too long.
@@ -233,25 +232,9 @@ impl Repository {
         }
         Ok(to)
     }
-
-    /// Pushes a manifest or an index.
-    ///
-    /// # Errors
-    /// The registry does not answer, refuses, or lacks something that the manifest refers to.
-    pub fn put_manifest(&self, which: Which<'_>, bytes: &[u8], media_type: &str) -> Result<()> {
-        self.first(pushes, |endpoint| {
-            let mut request = Request::new("PUT", format!("manifests/{which}")).with("content-type", media_type);
-            request.content = Content::Bytes(bytes);
-            let mut answer = self.ask(endpoint, request)?;
-            match answer.status {
-                200..=299 => Ok(()),
-                _ => Err(failure_body::trouble(&mut answer, &self.manifest_name(which))),
-            }
-        })
-    }
 }
 
-fn pushes(endpoint: &Endpoint) -> bool {
+pub(crate) fn pushes(endpoint: &Endpoint) -> bool {
     endpoint.offers.push
 }
 

@@ -6,6 +6,7 @@ mod authorization;
 mod mirrors;
 mod pull;
 mod push;
+mod referrers;
 mod server;
 mod settings;
 mod tls;

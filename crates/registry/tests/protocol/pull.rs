@@ -211,21 +211,3 @@ fn tags_are_read_page_by_page() {
     let endless = Server::start(|_| Reply::new(200, r#"{"tags":null}"#).with("link", "<?again>; rel=\"next\""));
     assert!(repository(&endless).tags().unwrap_err().to_string().contains("does not end"));
 }
-
-#[test]
-fn referrers_are_found_with_and_without_the_interface_for_them() {
-    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    let subject = Digest::of(b"subject");
-    let list = r#"{"schemaVersion":2,"manifests":[]}"#;
-    let server = Server::start(move |_| Reply::document(list, INDEX));
-    assert_eq!(repository(&server).referrers(&subject).unwrap().unwrap(), list.as_bytes());
-    assert_eq!(server.lines(), [format!("GET /v2/team/app/referrers/{subject}")]);
-    let tag = format!("/v2/team/app/manifests/sha256-{}", subject.hex());
-    let server = Server::start(move |asked| match asked.path == tag {
-        true => Reply::document(list, INDEX),
-        false => Reply::new(404, ""),
-    });
-    assert_eq!(repository(&server).referrers(&subject).unwrap().unwrap(), list.as_bytes());
-    let server = Server::start(|_| Reply::new(404, ""));
-    assert_eq!(repository(&server).referrers(&subject).unwrap(), None);
-}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use failure::Kind;
 use reference::Digest;
-use registry::{Access, Repository, Which};
+use registry::{Access, Repository};
 
 use crate::server::{Asked, Reply, Server};
 use crate::settings::Settings;
@@ -163,13 +163,4 @@ fn what_is_there_is_known() {
     let repository = repository(&server);
     assert!(repository.has_blob(&Digest::from_bytes([0; 32])).unwrap());
     assert!(!repository.has_blob(&Digest::from_bytes([1; 32])).unwrap());
-}
-
-#[test]
-fn a_manifest_is_pushed_with_its_type() {
-    let server = Server::start(|_| Reply::new(201, ""));
-    repository(&server).put_manifest(Which::Tag("1"), b"{}", "application/x").unwrap();
-    let asked = &server.asked()[0];
-    assert_eq!((asked.line().as_str(), asked.body.as_slice()), ("PUT /v2/team/app/manifests/1", &b"{}"[..]));
-    assert_eq!(asked.header("content-type"), Some("application/x"));
 }

@@ -50,6 +50,19 @@ fn a_host_is_believed_if_its_authority_is_trusted() {
 }
 
 #[test]
+fn what_was_prepared_needs_no_file_any_more() {
+    let server = Server::start_tls(false, document);
+    let authority = std::env::temp_dir().join(format!("skep-registry-authority-{}.crt", std::process::id()));
+    std::fs::copy(certificate("authority.crt"), &authority).unwrap();
+    let tls = Tls { authorities: vec![authority.clone()], ..Tls::default() };
+    let repository = settings(&server, Scheme::Https, tls.clone()).repository(Access::Pull);
+    repository.prepare();
+    std::fs::remove_file(authority).unwrap();
+    repository.manifest(Which::Tag("1")).unwrap();
+    assert!(fetch(settings(&server, Scheme::Https, tls)).is_err());
+}
+
+#[test]
 fn a_certificate_for_another_name_is_refused() {
     let server = Server::start_tls(false, document);
     let mut other = settings(&server, Scheme::Https, trusted());
