@@ -11,7 +11,6 @@ use std::io::{self, Write as _};
 /// Commands of Docker that come later, and when.
 const LATER: &[(&str, &str)] = &[
     ("pull", "registries are not supported yet; load an image with `skep load`"),
-    ("push", "registries are not supported yet; write an image with `skep save`"),
     ("login", "registries are not supported yet"),
     ("logout", "registries are not supported yet"),
     ("search", "registries are not supported yet"),

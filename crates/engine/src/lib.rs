@@ -26,6 +26,7 @@ pub mod logs;
 pub mod names;
 pub mod processes;
 pub mod prune;
+pub mod push;
 pub mod recover;
 pub mod registries;
 pub mod request;

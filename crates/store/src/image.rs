@@ -167,7 +167,7 @@ impl Store {
     }
 
     /// Which of the manifests behind a target is meant.
-    fn choose(&self, target: &Digest, platform: Option<&Platform>) -> Result<Digest> {
+    pub(crate) fn choose(&self, target: &Digest, platform: Option<&Platform>) -> Result<Digest> {
         let members = self.members(target)?;
         let mine = Platform::of_this_machine();
         let wanted = platform.unwrap_or(&mine);

@@ -13,6 +13,7 @@
 //! what it should. An index, an artifact, and an image that something in the store refers to by digest (a signature) are
 //! pushed byte for byte, since another byte would be another digest.
 
+mod lenders;
 mod parcel;
 mod record;
 mod rewrite;
@@ -22,8 +23,9 @@ use failure::Result;
 
 pub use self::parcel::Document;
 pub use self::record::Referrer;
+use crate::documents::{Descriptor, Target};
 pub use crate::jobs::Form;
-use crate::{Digest, Staging, Store};
+use crate::{Digest, Platform, Staging, Store};
 
 /// A blob on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,39 @@ pub trait PushProgress {
     fn sent(&mut self, layer: &Digest, done: u64, total: u64);
     /// It is there.
     fn arrived(&mut self, layer: &Digest, arrival: &Arrival);
+}
+
+/// Which of an image's platforms are pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole index if all of it is here, else this machine's platform, or the first that is here.
+    #[default]
+    Here,
+    /// One platform's manifest alone.
+    Platform(Platform),
+    /// The whole index, or nothing.
+    All,
+}
+
+impl Store {
+    /// What of a name's target is pushed: the target itself, or the manifest of one platform.
+    ///
+    /// # Errors
+    /// The platform is not here.
+    pub fn push_choice(&self, target: &Digest, scope: &Scope) -> Result<Digest> {
+        match scope {
+            Scope::All => Ok(*target),
+            Scope::Platform(platform) => self.choose(target, Some(platform)),
+            Scope::Here => match Target::parse(&self.read_blob(target)?, &target.to_string())? {
+                Target::Index(entries) => {
+                    let children = entries.iter().map(Descriptor::digest).collect::<Result<Vec<_>>>()?;
+                    let whole = children.iter().all(|child| self.has_blob(child));
+                    if whole { Ok(*target) } else { self.choose(target, None) }
+                }
+                Target::Manifest => Ok(*target),
+            },
+        }
+    }
 }
 
 /// Brings all blobs of the manifest or index `target` to `destination`; gives back the documents to send after them,

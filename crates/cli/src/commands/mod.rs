@@ -28,6 +28,7 @@ mod pause;
 mod progress;
 mod prune;
 mod ps;
+mod push;
 mod rename;
 mod rm;
 mod rmi;
@@ -77,6 +78,7 @@ pub(crate) static ALL: &[Entry] = &[
     prune::IMAGES,
     import::ENTRY,
     load::ENTRY,
+    push::ENTRY,
     rmi::ENTRY,
     save::ENTRY,
     tag::ENTRY,
