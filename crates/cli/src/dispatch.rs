@@ -27,7 +27,6 @@ const LATER: &[(&str, &str)] = &[
     ("context", "there is no daemon to connect to"),
     ("swarm", "clusters are not supported"),
     ("plugin", "plugins are not supported"),
-    ("manifest", "registries are not supported yet"),
 ];
 
 /// Runs a whole command line.

@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod lifecycle;
 pub mod list;
 pub mod logs;
+pub mod manifest;
 pub mod names;
 pub mod processes;
 pub mod prune;

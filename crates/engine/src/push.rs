@@ -114,6 +114,21 @@ pub fn push(
     Ok(Pushed { digest: last.digest, size: last.bytes.len() })
 }
 
+/// Sends a manifest of the store as it is, with all that it needs, under its digest.
+pub(crate) fn send_stored(
+    store: &Store,
+    repository: &Repository,
+    name: &Reference,
+    manifest: &Digest,
+    progress: &mut dyn PushProgress,
+) -> Result<()> {
+    let mut remote = Remote { repository, lenders: store.lenders(name)? };
+    for document in store::push::push(store, manifest, None, &mut remote, progress)? {
+        repository.put_manifest(Which::Digest(&document.digest), &document.bytes, &document.media_type)?;
+    }
+    Ok(())
+}
+
 /// Sends documents, the last of them under the name's tag.
 fn send_documents<'a>(repository: &Repository, name: &Reference, documents: &'a [Document]) -> Result<&'a Document> {
     let (last, others) = documents.split_last().ok_or_else(|| Error::internal("there is nothing to push"))?;

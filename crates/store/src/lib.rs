@@ -42,6 +42,7 @@ pub mod collect;
 pub mod commit;
 pub mod copy;
 pub mod export;
+pub mod lists;
 pub mod overlay;
 pub mod pull;
 pub mod push;

@@ -78,7 +78,7 @@ impl Name {
 
     /// The digest that it was pushed with under this name, if that is not its own.
     pub fn pushed(&self) -> Option<Digest> {
-        Digest::parse(self.annotations()?.get(PUSHED_ANNOTATION)?.as_str()?).ok()
+        Digest::parse(self.annotation(PUSHED_ANNOTATION)?).ok()
     }
 
     /// The same entry after a push.
@@ -89,11 +89,13 @@ impl Name {
         name
     }
 
-    fn annotations(&self) -> Option<&Map<String, Value>> {
-        self.descriptor.get("annotations")?.as_object()
+    /// An annotation of the entry.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.descriptor.get("annotations")?.get(key)?.as_str()
     }
 
-    fn annotate(&mut self, key: &str, value: Option<String>) {
+    /// Sets an annotation of the entry, or takes it away.
+    pub(crate) fn annotate(&mut self, key: &str, value: Option<String>) {
         let annotations = match value {
             Some(_) => self.descriptor.entry("annotations").or_insert_with(|| json!({})).as_object_mut(),
             None => self.descriptor.get_mut("annotations").and_then(Value::as_object_mut),
@@ -223,6 +225,11 @@ impl Names {
     pub fn remove(&mut self, reference: &Reference) -> Option<Name> {
         let place = self.entries.iter().position(|entry| entry.reference.as_ref() == Some(reference))?;
         Some(self.entries.remove(place))
+    }
+
+    /// Takes the entry of a manifest or index away that has no name.
+    pub(crate) fn remove_nameless(&mut self, target: &Digest) {
+        self.entries.retain(|entry| entry.target != *target || entry.reference.is_some());
     }
 
     /// Takes all entries of a manifest or index away.

@@ -24,6 +24,7 @@ mod kill;
 mod load;
 mod logs;
 mod man;
+mod manifest;
 mod pause;
 mod progress;
 mod prune;
@@ -78,6 +79,11 @@ pub(crate) static ALL: &[Entry] = &[
     prune::IMAGES,
     import::ENTRY,
     load::ENTRY,
+    manifest::ANNOTATE,
+    manifest::CREATE,
+    manifest::INSPECT,
+    manifest::PUSH,
+    manifest::REMOVE,
     push::ENTRY,
     rmi::ENTRY,
     save::ENTRY,
@@ -91,8 +97,12 @@ pub(crate) static ALL: &[Entry] = &[
 ];
 
 /// Words that need a second one.
-pub(crate) const GROUPS: &[(&str, &str)] =
-    &[("container", "Manage containers"), ("image", "Manage images"), ("system", "Manage skep")];
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("manifest", "Manage lists of images for several platforms"),
+    ("system", "Manage skep"),
+];
 
 /// The command that is called by these words: `ps`, `container ls`.
 pub(crate) fn find(words: &str) -> Option<&'static Entry> {

@@ -77,7 +77,7 @@ impl Invoke for Push {
         let options = Options { scope, form: self.compression.0 };
         let home = context.home()?;
         let names = push::names(&home, &self.name, self.all_tags)?;
-        let session = Session::open(&context.environment())?;
+        let session = Session::open(&Context::environment())?;
         let mut out = Output::new();
         if let (Some(name), false) = (names.first(), self.quiet) {
             // As Docker: with the host, also its own.
