@@ -178,7 +178,7 @@ impl Store {
     pub fn remove_list(&self, name: &Reference) -> Result<()> {
         let lock = self.lock_exclusive()?;
         let mut names = self.names()?;
-        if !names.find(name).is_some_and(|entry| entry.annotation(LIST_ANNOTATION).is_some()) {
+        if names.find(name).is_none_or(|entry| entry.annotation(LIST_ANNOTATION).is_none()) {
             return Err(no_such_list(name));
         }
         names.remove(name);

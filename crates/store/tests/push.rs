@@ -7,10 +7,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
-use failure::{Error, Result};
+use failure::{Context, Error, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 use store::collect::{InUse, collect, remove};
@@ -18,32 +19,62 @@ use store::push::{Arrival, Blob, Destination, Document, Form, PushProgress, push
 use store::{Digest, Image, Import, Input, Quiet, Reference, Store};
 use support::{Scratch, Tar, run, shell};
 
-/// A registry: one file a blob.
-struct Shelf(PathBuf);
+/// A registry over TCP: one file a blob. Who carries has the network and no files.
+struct Shelf {
+    directory: PathBuf,
+    address: SocketAddr,
+}
 
 impl Destination for Shelf {
     fn carry(&mut self, blob: &Blob, mut file: File, sent: &mut dyn FnMut(u64) -> Result<()>) -> Result<Arrival> {
-        let path = self.0.join(blob.digest.hex());
-        if path.exists() {
+        let mut there = TcpStream::connect(self.address).context("go to the shelf")?;
+        there.write_all(blob.digest.as_bytes()).context("ask")?;
+        let mut answer = [0];
+        there.read_exact(&mut answer).context("hear")?;
+        if answer == [b'+'] {
             return Ok(Arrival::Present);
         }
-        let length = std::io::copy(&mut file, &mut File::create(&path).unwrap()).unwrap();
+        let length = std::io::copy(&mut file, &mut there).context("send")?;
         if length != blob.size {
             return Err(Error::internal(format!("{length} bytes instead of {}", blob.size)));
         }
+        there.shutdown(Shutdown::Write).context("send")?;
+        there.read_exact(&mut answer).context("hear")?;
         sent(length)?;
         Ok(Arrival::Sent)
     }
 }
 
+/// One caller after the other: which blob, `+` or `-` for there or not, its bytes, `+` for written.
+fn serve(listener: &TcpListener, directory: &Path) {
+    for caller in listener.incoming() {
+        let mut caller = caller.unwrap();
+        let mut digest = [0; 32];
+        caller.read_exact(&mut digest).unwrap();
+        let path = directory.join(Digest::from_bytes(digest).hex());
+        if path.exists() {
+            caller.write_all(b"+").unwrap();
+            continue;
+        }
+        caller.write_all(b"-").unwrap();
+        std::io::copy(&mut caller, &mut File::create(&path).unwrap()).unwrap();
+        caller.write_all(b"+").unwrap();
+    }
+}
+
 impl Shelf {
     fn new(scratch: &Scratch, name: &str) -> Self {
-        fs::create_dir_all(scratch.path(name)).unwrap();
-        Self(scratch.path(name))
+        let directory = scratch.path(name);
+        fs::create_dir_all(&directory).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shelf = Self { directory: directory.clone(), address: listener.local_addr().unwrap() };
+        // It ends with the test's process.
+        std::thread::spawn(move || serve(&listener, &directory));
+        shelf
     }
 
     fn read(&self, digest: &str) -> Vec<u8> {
-        let bytes = fs::read(self.0.join(digest.trim_start_matches("sha256:"))).unwrap();
+        let bytes = fs::read(self.directory.join(digest.trim_start_matches("sha256:"))).unwrap();
         assert_eq!(Digest::of(&bytes).to_string(), digest);
         bytes
     }
@@ -332,7 +363,7 @@ fn indexes_artifacts_and_signed_images_are_pushed_byte_for_byte() {
     let referrers = store.referrers(&manifest).unwrap();
     assert_eq!(referrers.iter().map(|one| (one.digest, one.tag.clone())).collect::<Vec<_>>(), [(artifact, None)]);
     // Five blobs and no more: two configurations, a layer, a note; documents go another way.
-    assert_eq!(fs::read_dir(&shelf.0).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(&shelf.directory).unwrap().count(), 4);
     assert_eq!(left(&store, "compressed"), 0);
 }
 

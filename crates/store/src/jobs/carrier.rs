@@ -1,23 +1,29 @@
 //! Processes that carry blobs somewhere else, one blob after the other each, over connections of their own.
 //!
 //! ```text
-//! this process --- order: digest[32] length:u64 (one packet) ---> carrier ---> where the blobs go
-//!              <-- progress, said(how it arrived), failed --------
+//! this process --- order: digest[32] length:u64, open file ---> carrier ---> where the blobs go
+//!              <-- progress, said(how it arrived), failed ------
 //! ```
 //!
-//! A carrier stays for several blobs, because a connection costs more than a small blob. It opens what it is told to
-//! carry in the store, and ends when nobody can give it orders any more.
+//! A carrier stays for several blobs, because a connection costs more than a small blob. It has the network and what it is
+//! handed, and reaches no file of the store; it ends when nobody can give it orders any more.
 
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use failure::{Context, Error, Result};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
 
-use super::process::{Child, Heard, Stop, spawn_unconfined};
-use super::report;
+use super::process::{Child, Heard, Stop, spawn};
+use super::{confine, report};
+use crate::Digest;
 use crate::push::{Arrival, Blob, Destination};
-use crate::{Digest, Store};
 
 /// How often progress is told, in bytes.
 const PROGRESS_INTERVAL: u64 = 1 << 20;
@@ -41,11 +47,10 @@ pub(crate) enum Told {
 }
 
 impl Carrier {
-    pub(crate) fn start(store: &Store, destination: &mut dyn Destination) -> Result<Self> {
+    pub(crate) fn start(destination: &mut dyn Destination) -> Result<Self> {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (orders, receiver) = pair.context("make a socket pair")?;
-        let keep = [receiver.as_raw_fd(), store.directory().as_fd().as_raw_fd()];
-        let child = spawn_unconfined(&keep, |parent| work(store, destination, &receiver, parent))?;
+        let child = spawn(&[receiver.as_raw_fd()], |parent| work(destination, &receiver, parent))?;
         Ok(Self { child, orders })
     }
 
@@ -55,11 +60,15 @@ impl Carrier {
     }
 
     /// Gives it a blob to carry; it must have none.
-    pub(crate) fn order(&self, blob: &Blob) -> Result<()> {
+    pub(crate) fn order(&self, blob: &Blob, file: &File) -> Result<()> {
         let mut order = blob.digest.as_bytes().to_vec();
         order.extend(blob.size.to_le_bytes());
-        let sent = rustix::io::retry_on_intr(|| send(&self.orders, &order, SendFlags::NOSIGNAL));
-        sent.map(drop).context("tell a process what to push")
+        let files = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        let mut send = || sendmsg(&self.orders, &[IoSlice::new(&order)], &mut ancillary, SendFlags::NOSIGNAL);
+        rustix::io::retry_on_intr(&mut send).map(drop).context("tell a process what to push")
     }
 
     /// Listens; waits if there is nothing.
@@ -78,14 +87,9 @@ impl Carrier {
 }
 
 /// A carrier's life.
-fn work(
-    store: &Store,
-    destination: &mut dyn Destination,
-    orders: &OwnedFd,
-    parent: BorrowedFd<'_>,
-) -> Result<Vec<u8>, Stop> {
-    while let Some(blob) = next_order(orders)? {
-        let file = store.open_blob(&blob.digest)?;
+fn work(destination: &mut dyn Destination, orders: &OwnedFd, parent: BorrowedFd<'_>) -> Result<Vec<u8>, Stop> {
+    confine::network().context("confine the pushing process")?;
+    while let Some((blob, file)) = next_order(orders)? {
         let mut told = 0;
         let mut sent = |bytes: u64| -> Result<()> {
             if bytes >= told + PROGRESS_INTERVAL || bytes < told {
@@ -100,19 +104,30 @@ fn work(
     Ok(Vec::new())
 }
 
-fn next_order(orders: &OwnedFd) -> Result<Option<Blob>, Stop> {
+/// The next blob and its file; none when there will be no more.
+fn next_order(orders: &OwnedFd) -> Result<Option<(Blob, File)>, Stop> {
     let mut order = [0_u8; ORDER];
-    loop {
-        match recv(orders, &mut order, RecvFlags::empty()) {
-            Ok((ORDER, _)) => break,
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut order)];
+        match recvmsg(orders, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
-            Ok(_) | Err(_) => return Ok(None),
+            other => break other.context("hear what to push")?,
         }
+    };
+    if received.bytes == 0 {
+        return Ok(None);
     }
+    let file = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    let file = file.ok_or_else(report::garbled)?;
     let (digest, size) = order.split_at(32);
     let digest = Digest::from_bytes(digest.try_into().map_err(|_| report::garbled())?);
     let size = u64::from_le_bytes(size.try_into().map_err(|_| report::garbled())?);
-    Ok(Some(Blob { digest, size }))
+    Ok(Some((Blob { digest, size }, File::from(file))))
 }
 
 fn write_arrival(arrival: &Arrival) -> Vec<u8> {

@@ -67,22 +67,7 @@ pub(super) enum Heard {
 /// Starts a process that keeps the descriptors `keep` and does `job`, which begins by confining itself. The job's last word
 /// is its payload.
 pub(super) fn spawn(keep: &[RawFd], job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>) -> Result<Child> {
-    spawn_in(Room::current(), keep, job)
-}
-
-/// As [`spawn`], for a job that needs what this process has.
-pub(super) fn spawn_unconfined(
-    keep: &[RawFd],
-    job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>,
-) -> Result<Child> {
-    spawn_in(None, keep, job)
-}
-
-fn spawn_in(
-    room: Option<Rc<Room>>,
-    keep: &[RawFd],
-    job: impl FnOnce(BorrowedFd<'_>) -> Result<Vec<u8>, Stop>,
-) -> Result<Child> {
+    let room = Room::current();
     let (receiver, sender) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
     let parent = getpid();
     match fork().context("start a process to unpack with")? {

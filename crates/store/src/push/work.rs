@@ -85,14 +85,15 @@ impl<'a> Work<'a> {
             let free = match self.carriers.iter().position(|(_, item)| item.is_none()) {
                 Some(free) => free,
                 None if self.carriers.len() < MOST_CARRIERS => {
-                    self.carriers.push((Carrier::start(self.store, destination)?, None));
+                    self.carriers.push((Carrier::start(destination)?, None));
                     self.carriers.len() - 1
                 }
                 None => return Ok(()),
             };
             self.ready.pop_front();
             let (carrier, item) = &mut self.carriers[free];
-            carrier.order(&self.items[at].blob)?;
+            let blob = &self.items[at].blob;
+            carrier.order(blob, &self.store.open_blob(&blob.digest)?)?;
             *item = Some(at);
         }
         Ok(())
