@@ -51,10 +51,15 @@ impl Store {
 
 /// Reads at most 4 MB; more is an error.
 pub(crate) fn read_bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+    read_at_most(reader, LARGEST_DOCUMENT)
+}
+
+/// Reads at most so many bytes; more is an error.
+pub(crate) fn read_at_most(reader: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    reader.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_DOCUMENT {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 4 MB"));
+    reader.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {} MB", limit >> 20)));
     }
     Ok(bytes)
 }

@@ -131,23 +131,6 @@ impl Store {
         Ok(members)
     }
 
-    /// All images, newest first. One that is damaged is left out: its name can still be removed.
-    ///
-    /// # Errors
-    /// index.json cannot be read.
-    pub fn images(&self) -> Result<Vec<ImageSummary>> {
-        let names = self.names()?;
-        let image = |target: &Digest| self.image_of(target, &self.choose(target, None)?, &names);
-        let mut by_target: BTreeMap<Digest, Option<ImageSummary>> = BTreeMap::new();
-        for entry in names.entries() {
-            let summary = || image(&entry.target).and_then(|image| self.summary(image)).ok();
-            by_target.entry(entry.target).or_insert_with(summary);
-        }
-        let mut images: Vec<ImageSummary> = by_target.into_values().flatten().collect();
-        images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
-        Ok(images)
-    }
-
     /// Gives the image that `source` names one more name. A name that another image had moves here.
     ///
     /// # Errors
@@ -194,7 +177,7 @@ impl Store {
         Ok(Platform::new(&config.os().to_string(), &config.architecture().to_string(), variant))
     }
 
-    fn image_of(&self, target: &Digest, manifest: &Digest, names: &Names) -> Result<Image> {
+    pub(crate) fn image_of(&self, target: &Digest, manifest: &Digest, names: &Names) -> Result<Image> {
         let read = Manifest::read_by(|digest| self.read_blob(digest), manifest)?;
         Ok(Image {
             id: ImageId(read.config),
@@ -205,23 +188,6 @@ impl Store {
             blobs: read.layers,
             names: names.of(target),
             pushed: names.pushed(target),
-        })
-    }
-
-    fn summary(&self, image: Image) -> Result<ImageSummary> {
-        let labels = image.config.labels_of_config();
-        let mut labels: Vec<_> =
-            labels.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-        labels.sort();
-        Ok(ImageSummary {
-            size: image.size(self)?,
-            id: image.id,
-            manifest: image.manifest,
-            target: image.target,
-            created: image.config.created().clone(),
-            names: image.names,
-            pushed: image.pushed,
-            labels,
         })
     }
 

@@ -9,6 +9,7 @@
 
 mod archive;
 mod blobs;
+mod catalog;
 mod change;
 mod compressed;
 mod config;

@@ -258,7 +258,8 @@ impl Store {
     /// # Errors
     /// It cannot be written, or would become larger than what is ever read again.
     pub fn write_names(&self, names: &Names, _exclusive: &Lock) -> Result<()> {
-        self.replace_file("index.json", &readable(names.to_bytes())?)
+        self.replace_file("index.json", &readable(names.to_bytes())?)?;
+        if names.entries.is_empty() { self.forget_catalog() } else { Ok(()) }
     }
 }
 

@@ -11,6 +11,7 @@
 //! <root>/partial/<hex>                                blobs being fetched (see `partial`)
 //! <root>/partial/<hex>                                blobs being fetched, each under its own flock
 //! <root>/collected                                    when garbage was last collected (see `collect`)
+//! <root>/catalog.json                                what the list of images needs of each; derived (see `catalog`)
 //! <root>/lock                                         flock: the only lock of the store
 //! ```
 //!
@@ -24,7 +25,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use failure::{Context, Result};
+use failure::{Context, Error, Kind, Result};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat, statat};
 use rustix::io::Errno;
 
@@ -118,6 +119,17 @@ impl Store {
         self.lock(FlockOperation::LockShared)
     }
 
+    /// Takes the lock as [`Store::lock_exclusive`], or nothing when somebody holds it.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened.
+    pub(crate) fn try_lock_exclusive(&self) -> Result<Option<Lock>> {
+        match self.lock(FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error.kind() == Kind::Busy => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     fn lock(&self, operation: FlockOperation) -> Result<Lock> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = openat(&self.directory, "lock", flags, Mode::from_raw_mode(0o600))
@@ -126,6 +138,7 @@ impl Store {
             match flock(&file, operation) {
                 Ok(()) => return Ok(Lock(File::from(file))),
                 Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => return Err(Error::new(Kind::Busy, "the store is being changed")),
                 Err(error) => return Err(error).with_context(|| format!("lock the store `{}`", self.root.display())),
             }
         }
@@ -157,6 +170,15 @@ impl Store {
     /// Replaces a small file at the root by write, fdatasync and rename. The caller holds the lock exclusively, so
     /// one temporary name is enough, and a crash leaves at most that one file.
     pub(crate) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.replace(name, bytes, |file| rustix::fs::fdatasync(file))
+    }
+
+    /// The same for a file that can be made again, so that nobody waits for the disk.
+    pub(crate) fn replace_derived(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.replace(name, bytes, |_| Ok(()))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8], settle: fn(&OwnedFd) -> rustix::io::Result<()>) -> Result<()> {
         let temporary = format!(".{name}.new");
         let write = || -> rustix::io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -166,7 +188,7 @@ impl Store {
                 let written = rustix::io::write(&file, rest)?;
                 rest = &rest[written..];
             }
-            rustix::fs::fdatasync(&file)?;
+            settle(&file)?;
             rustix::fs::renameat(&self.directory, &temporary, &self.directory, name)
         };
         write().with_context(|| format!("write `{}`", self.root.join(name).display()))

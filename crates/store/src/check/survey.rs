@@ -97,7 +97,7 @@ pub(super) fn bytes_below(path: &Path) -> u64 {
 impl Survey {
     fn root(&mut self, store: &Store, foreign: &[&str]) -> Result<()> {
         const DIRECTORIES: [&str; 7] = ["blobs", "compressed", "layers", "leases", "partial", "skeleton", "trash"];
-        const FILES: [&str; 4] = ["oci-layout", "index.json", "lock", crate::collect::LAST];
+        const FILES: [&str; 5] = ["oci-layout", "index.json", "lock", crate::collect::LAST, crate::catalog::CATALOG];
         for (name, kind, entry) in entries(store.root())? {
             let known = (kind.is_dir() && DIRECTORIES.contains(&name.as_str()))
                 || (kind.is_file() && FILES.contains(&name.as_str()));
@@ -106,7 +106,9 @@ impl Survey {
             }
             // Nobody writes these now: that needs the lock exclusively.
             match name.as_str() {
-                ".index.json.new" | ".oci-layout.new" => self.report.leave(name, bytes_below(&entry.path())),
+                ".index.json.new" | ".oci-layout.new" | ".catalog.json.new" => {
+                    self.report.leave(name, bytes_below(&entry.path()))
+                }
                 name if name.starts_with(".skeleton-") => self.report.leave(name, 0),
                 _ => self.report.stranger(&entry.path()),
             }
