@@ -30,6 +30,8 @@ use crate::trouble::Trouble;
 
 /// The length of parts, once a whole blob was too long.
 const PART: u64 = 32 * 1024 * 1024;
+/// Parts are not made shorter than this.
+const SHORTEST_PART: u64 = 1024 * 1024;
 
 /// The bytes of a blob. They may be read more than once, if a connection is cut.
 pub trait Source: Read + Seek {}
@@ -47,6 +49,13 @@ struct Transfer<'a> {
     at: Option<u64>,
     /// The longest part; None for all at once.
     part: Option<u64>,
+}
+
+impl Transfer<'_> {
+    /// Some registries forget an upload when a request is cut (Docker's own does): shorter ones have better chances.
+    fn in_shorter_parts(&mut self) {
+        self.part = Some((self.part.unwrap_or(self.size) / 4).clamp(SHORTEST_PART, PART));
+    }
 }
 
 impl Repository {
@@ -110,7 +119,10 @@ impl Repository {
             (Some(to), Some(at)) => (to, at),
             (Some(to), None) => match self.arrived(endpoint, to)? {
                 Some(found) => found,
-                None => (self.open_upload(endpoint, transfer.digest)?, 0),
+                None => {
+                    transfer.in_shorter_parts();
+                    (self.open_upload(endpoint, transfer.digest)?, 0)
+                }
             },
             (None, _) => (self.open_upload(endpoint, transfer.digest)?, 0),
         };
@@ -120,8 +132,8 @@ impl Repository {
             transfer.part.get_or_insert(transfer.size);
         }
         match transfer.part {
-            None => self.put_whole(endpoint, transfer, &to),
-            Some(part) => self.patch(endpoint, transfer, to, at, part),
+            Some(part) if at > 0 || part < transfer.size => self.patch(endpoint, transfer, to, at, part),
+            _ => self.put_whole(endpoint, transfer, &to),
         }
     }
 

@@ -94,22 +94,24 @@ fn an_upload_that_was_cut_goes_on_with_what_is_missing() {
 }
 
 #[test]
-fn an_upload_that_the_registry_forgot_begins_again() {
+fn an_upload_that_the_registry_forgot_begins_again_in_parts() {
     let times = Arc::new(Mutex::new(0));
     let server = Server::start(move |asked| match asked.method.as_str() {
         "POST" => Reply::new(202, "").with("location", "/upload"),
         "GET" => Reply::new(404, ""),
+        "PATCH" => Reply::new(202, "").with("location", "/upload"),
         _ => {
             *times.lock().unwrap() += 1;
-            match *times.lock().unwrap() {
-                1 => Reply { silent: true, ..Reply::new(201, "") },
-                _ => Reply::new(201, ""),
-            }
+            Reply { silent: *times.lock().unwrap() == 1, ..Reply::new(201, "") }
         }
     });
-    push(&server, b"content").unwrap();
-    let methods: Vec<_> = server.asked().into_iter().map(|asked| asked.method).collect();
-    assert_eq!(methods, ["POST", "PUT", "GET", "POST", "PUT"]);
+    push(&server, &vec![7; 5 << 20]).unwrap();
+    let asked: Vec<_> = server.asked().into_iter().map(|asked| (asked.method, (asked.body.len() * 4) >> 20)).collect();
+    let expected = [("POST", 0), ("PUT", 20), ("GET", 0), ("POST", 0)];
+    let parts = [("PATCH", 5), ("PATCH", 5), ("PATCH", 5), ("PATCH", 5), ("PUT", 0)];
+    let expected: Vec<_> =
+        expected.iter().chain(&parts).map(|(method, length)| ((*method).to_owned(), *length)).collect();
+    assert_eq!(asked, expected);
 }
 
 #[test]
