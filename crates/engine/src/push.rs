@@ -16,7 +16,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use failure::{Error, Result};
-use serde_json::{Value, json};
 pub use store::push::{Arrival, Form, PushProgress, Scope};
 use store::push::{Blob, Destination, Document, Referrer};
 use store::{Digest, Reference, Store};
@@ -26,7 +25,6 @@ use crate::registries::{Access, Repository, Session, Which};
 
 /// Repositories that are asked to lend a blob before it is sent.
 const MOST_LENDERS: usize = 3;
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// How to push.
 #[derive(Clone, Debug, Default)]
@@ -101,8 +99,10 @@ pub fn push(
     let entry = names.find(name).ok_or_else(|| Error::not_found(format!("no such image: `{name}`")))?;
     let target = store.push_choice(&entry.target, &options.scope)?;
     let repository = session.repository(name, Access::Push)?;
-    // Whoever is not let in learns it before the layers are compressed; and the token is shared by all processes.
+    // Whoever is not let in learns it before the layers are compressed; and the token is shared by all processes,
+    // which can read no files.
     repository.head_manifest(Which::of(name))?;
+    repository.prepare();
     let lenders = store.lenders(name)?;
     let mut remote = Remote { repository: &repository, lenders };
     let documents = store::push::push(store, &target, options.form, &mut remote, progress)?;
@@ -122,6 +122,7 @@ pub(crate) fn send_stored(
     manifest: &Digest,
     progress: &mut dyn PushProgress,
 ) -> Result<()> {
+    repository.prepare();
     let mut remote = Remote { repository, lenders: store.lenders(name)? };
     for document in store::push::push(store, manifest, None, &mut remote, progress)? {
         repository.put_manifest(Which::Digest(&document.digest), &document.bytes, &document.media_type)?;
@@ -155,35 +156,8 @@ fn send_referrers(
             };
             remote.repository.put_manifest(which, &document.bytes, &document.media_type)?;
         }
-        if let (None, Some(document)) = (tag, documents.last()) {
-            list_referrer(remote.repository, subject, document)?;
-        }
     }
     Ok(())
-}
-
-/// A registry before version 1.1 of the specification does not list referrers by itself: then a tag does.
-fn list_referrer(repository: &Repository, subject: &Digest, document: &Document) -> Result<()> {
-    let listed = repository.referrers(subject)?;
-    let mut index: Value = match listed.as_deref().map(serde_json::from_slice) {
-        Some(Ok(index)) => index,
-        _ => json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}),
-    };
-    let Some(manifests) = index["manifests"].as_array_mut() else { return Ok(()) };
-    let digest = document.digest.to_string();
-    if manifests.iter().any(|entry| entry["digest"] == digest.as_str()) {
-        return Ok(());
-    }
-    let own: Value = serde_json::from_slice(&document.bytes).unwrap_or_default();
-    let mut entry = json!({"mediaType": document.media_type, "digest": digest, "size": document.bytes.len()});
-    let kind = Some(&own["artifactType"]).filter(|kind| kind.is_string()).unwrap_or(&own["config"]["mediaType"]);
-    entry["artifactType"] = kind.clone();
-    if own["annotations"].is_object() {
-        entry["annotations"] = own["annotations"].clone();
-    }
-    manifests.push(entry);
-    let tag = format!("sha256-{}", subject.hex());
-    repository.put_manifest(Which::Tag(&tag), index.to_string().as_bytes(), OCI_INDEX)
 }
 
 /// A repository that blobs go to.
