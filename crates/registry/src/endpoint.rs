@@ -131,8 +131,10 @@ impl std::fmt::Debug for Credentials {
 pub struct Patience {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// For the first byte of an answer.
+    /// For the first byte of an answer to a question.
     pub answer: Duration,
+    /// For the first byte of an answer to what was sent: a registry may have to move all of it.
+    pub taking: Duration,
     /// For the next byte, in either direction.
     pub stall: Duration,
     /// Times that one thing is asked for, without any progress, before it is given up.
@@ -147,7 +149,8 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(15),
-            answer: Duration::from_secs(120),
+            answer: Duration::from_secs(60),
+            taking: Duration::from_secs(300),
             stall: Duration::from_secs(30),
             attempts: 5,
             pause: Duration::from_millis(250),

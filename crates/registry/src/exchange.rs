@@ -110,7 +110,7 @@ impl Registries {
         let Some(header) = self.authorize(visit, &answer)? else { return Ok(answer) };
         match again {
             Some(mut again) => {
-                drop(answer);
+                answer.discard();
                 again.authorization = Some(header);
                 self.follow(visit.endpoint, again)
             }
@@ -142,9 +142,10 @@ impl Registries {
                 return Err(Error::invalid(format!("{from} wants what we send to go to {other}; refused")).into());
             }
             to = Some(next);
+            let see_other = answer.status == 303 && method != "HEAD";
+            answer.discard();
             if let Some(again) = &mut again
-                && answer.status == 303
-                && method != "HEAD"
+                && see_other
             {
                 (again.method, again.content) = ("GET", Content::Nothing);
             }

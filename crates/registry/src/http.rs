@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use failure::{Error, Kind};
 use ureq::config::Config;
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use crate::address::Address;
 use crate::connection::{Connections, Unmet};
@@ -22,6 +22,8 @@ use crate::trouble::{Next, Trouble};
 
 /// What is read from and written to a connection at once.
 const BUFFER: usize = 256 * 1024;
+/// What is read of a body for the sake of its connection.
+const SHORT: u64 = 16 * 1024;
 /// The longest head of an answer.
 const LONGEST_HEAD: usize = 64 * 1024;
 
@@ -73,6 +75,11 @@ impl Answer {
 
     pub(crate) fn body(&mut self) -> impl Read + '_ {
         self.body.as_reader()
+    }
+
+    /// Reads an answer of no more interest, if it is short, so that its connection can be used again.
+    pub(crate) fn discard(mut self) {
+        let _ = self.bytes(SHORT);
     }
 
     /// The whole body, if it is not longer than `limit`.
@@ -136,17 +143,25 @@ impl Http {
         let answer = match content {
             // A request that could have a body and has none says so: some servers wait for it else.
             Content::Nothing if matches!(method, "POST" | "PUT" | "PATCH") => {
-                agent.run(request.body(&[][..]).map_err(wrong)?)
+                agent.run(self.taking(&agent, request.body(&[][..]).map_err(wrong)?))
             }
             Content::Nothing => agent.run(request.body(()).map_err(wrong)?),
-            Content::Bytes(bytes) => agent.run(request.body(bytes).map_err(wrong)?),
-            Content::Stream(reader, _) => agent.run(request.body(SendBody::from_reader(reader)).map_err(wrong)?),
+            Content::Bytes(bytes) => agent.run(self.taking(&agent, request.body(bytes).map_err(wrong)?)),
+            Content::Stream(reader, _) => {
+                let body = SendBody::from_reader(reader);
+                agent.run(self.taking(&agent, request.body(body).map_err(wrong)?))
+            }
         };
         let (head, body) = answer.map_err(|error| self.unanswered(&to, error))?.into_parts();
         if !self.met.borrow().contains(&to.host) {
             self.met.borrow_mut().insert(to.host.clone());
         }
         Ok(Answer { status: head.status.as_u16(), from: to, headers: head.headers, body })
+    }
+
+    /// The same request, waiting as long as what it sends may take.
+    fn taking<S: AsSendBody>(&self, agent: &Agent, request: ureq::http::Request<S>) -> ureq::http::Request<S> {
+        agent.configure_request(request).timeout_recv_response(Some(self.patience.taking)).build()
     }
 
     fn agent(&self, to: &Address, tls: &Tls) -> Result<Agent, Trouble> {
@@ -169,14 +184,15 @@ impl Http {
 
     /// No answer came. It may come later from a host that answered before; one that never did is not waited for.
     fn unanswered(&self, to: &Address, error: ureq::Error) -> Trouble {
-        let (unmet, reason) = match error {
-            ureq::Error::Other(inner) => (inner.is::<Unmet>(), inner.to_string()),
-            ureq::Error::Io(error) => (false, plain(&error)),
-            ureq::Error::Timeout(_) => (false, "no answer in time".to_owned()),
-            other => (false, format!("not an answer: {other}")),
+        let met = self.met.borrow().contains(&to.host);
+        let (unmet, again, reason) = match error {
+            ureq::Error::Other(inner) => (inner.is::<Unmet>(), met, inner.to_string()),
+            ureq::Error::Io(error) => (false, true, plain(&error)),
+            // It was waited for already.
+            ureq::Error::Timeout(_) => (false, false, "no answer in time".to_owned()),
+            other => (false, true, format!("not an answer: {other}")),
         };
         let error = Error::new(Kind::Unavailable, format!("{}://{}: {reason}", to.scheme(), to.host));
-        let again = !unmet || self.met.borrow().contains(&to.host);
         Trouble { unmet, ..Trouble::new(error, if again { Next::Again(None) } else { Next::Elsewhere }) }
     }
 }

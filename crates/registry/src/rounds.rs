@@ -1,8 +1,9 @@
 //! Endpoints in order, and all of them again after a pause.
 //!
 //! Whoever said its last word (not found, denied, a lie) is not asked again. The others are, until one answers or patience
-//! is over. Pauses grow, and last at least as long as an endpoint asked for (`Retry-After`). While bytes arrive the counting
-//! starts anew, within a limit: a connection that is cut every few megabytes is slow and not broken.
+//! is over. Pauses grow, and last at least as long as an endpoint asked for (`Retry-After`). While bytes arrive the same endpoint
+//! is asked on at once, and the counting starts anew, within a limit: a connection that is cut every few megabytes is slow and not
+//! broken.
 
 use std::thread;
 use std::time::Duration;
@@ -28,11 +29,17 @@ impl Repository {
         let mut failures: Vec<(String, Error)> = Vec::new();
         let (mut attempt, mut parts) = (0, 0);
         while !open.is_empty() {
-            let (mut again, mut wait, mut progress) = (Vec::new(), Duration::ZERO, false);
+            let (mut again, mut wait) = (Vec::new(), Duration::ZERO);
             for endpoint in open {
-                let trouble = match ask(endpoint) {
-                    Ok(value) => return Ok(value),
-                    Err(trouble) => trouble,
+                let trouble = loop {
+                    match ask(endpoint) {
+                        Ok(value) => return Ok(value),
+                        // Who gave some of it is asked for more, before anybody else is.
+                        Err(trouble) if trouble.progress && parts < MOST_PARTS && trouble.next == Next::Again(None) => {
+                            (attempt, parts) = (0, parts + 1);
+                        }
+                        Err(trouble) => break trouble,
+                    }
                 };
                 failures.retain(|(host, _)| *host != endpoint.host);
                 match trouble.next {
@@ -43,15 +50,10 @@ impl Repository {
                     }
                     Next::Again(_) | Next::Elsewhere => {}
                 }
-                progress |= trouble.progress;
                 failures.push((endpoint.host.clone(), trouble.error));
             }
             open = again;
-            if progress && parts < MOST_PARTS {
-                (attempt, parts) = (0, parts + 1);
-            } else {
-                attempt += 1;
-            }
+            attempt += 1;
             if attempt >= patience.attempts {
                 break;
             }
@@ -77,14 +79,9 @@ impl Repository {
     }
 }
 
-/// The pause before an attempt: none after progress, then doubling. Processes that were cut off together do not come back
+/// The pause before another attempt; it doubles. Processes that were cut off together do not come back
 /// together: each waits up to a quarter longer.
 fn pause(patience: &Patience, attempt: u32) -> Duration {
-    match attempt {
-        0 => Duration::ZERO,
-        _ => {
-            let pause = patience.pause * 2_u32.saturating_pow(attempt - 1);
-            (pause + pause * (std::process::id() % 16) / 64).min(patience.longest_pause)
-        }
-    }
+    let pause = patience.pause * 2_u32.saturating_pow(attempt.saturating_sub(1));
+    (pause + pause * (std::process::id() % 16) / 64).min(patience.longest_pause)
 }

@@ -33,6 +33,8 @@ use crate::trouble::Trouble;
 const LONGEST_ANSWER: u64 = 1024 * 1024;
 /// What a token lasts if nothing is said about it.
 const SHORTEST_LIFE: u64 = 60;
+/// ... and at most: who says more means for ever.
+const LONGEST_LIFE: u64 = 24 * 60 * 60;
 /// Who we say we are to token servers.
 const CLIENT: &str = "skep";
 
@@ -165,7 +167,7 @@ impl Registries {
         let token = token.ok_or_else(|| Error::invalid(format!("the token server of {host} sends no token")))?;
         let header = format!("Bearer {token}");
         // A quarter earlier than it ends, since requests take time and clocks differ.
-        let life = Duration::from_secs(issued.expires_in.unwrap_or(0).max(SHORTEST_LIFE)) * 3 / 4;
+        let life = Duration::from_secs(issued.expires_in.unwrap_or(0).clamp(SHORTEST_LIFE, LONGEST_LIFE)) * 3 / 4;
         let end = asked.checked_add(life).unwrap_or(asked);
         self.grant(visit, visit.scopes, header.clone(), Some((challenge.clone(), end)));
         Ok(header)

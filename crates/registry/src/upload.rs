@@ -47,6 +47,8 @@ struct Transfer<'a> {
     to: Option<Address>,
     /// What has arrived; None if that must be asked.
     at: Option<u64>,
+    /// The most that is known to have arrived.
+    reached: u64,
     /// The longest part; None for all at once.
     part: Option<u64>,
 }
@@ -102,14 +104,12 @@ impl Repository {
     /// It does not answer, refuses, or `source` does not have `size` bytes of this digest.
     pub fn push_blob(&self, digest: &Digest, size: u64, source: &mut dyn Source) -> Result<()> {
         let to = self.uploads.borrow_mut().remove(digest);
-        let mut transfer = Transfer { digest, size, source, to, at: Some(0), part: None };
+        let mut transfer = Transfer { digest, size, source, to, at: Some(0), reached: 0, part: None };
         self.first(pushes, |endpoint| {
-            let before = transfer.at;
+            let before = transfer.reached;
             let result = self.upload(endpoint, &mut transfer);
-            result.map_err(|trouble| Trouble {
-                progress: trouble.progress || transfer.at > before.or(Some(0)),
-                ..trouble
-            })
+            let progress = transfer.reached > before;
+            result.map_err(|trouble| Trouble { progress: trouble.progress || progress, ..trouble })
         })
     }
 
@@ -126,6 +126,7 @@ impl Repository {
             },
             (None, _) => (self.open_upload(endpoint, transfer.digest)?, 0),
         };
+        transfer.reached = transfer.reached.max(at);
         // Until the next answer says otherwise: whatever happens now leaves an unknown number of bytes there.
         (transfer.to, transfer.at) = (Some(to.clone()), None);
         if at > 0 {
@@ -172,7 +173,7 @@ impl Repository {
                 return Err(Error::invalid(message).into());
             }
             (to, at) = (self.location(&answer)?, arrived);
-            (transfer.to, transfer.at) = (Some(to.clone()), Some(at));
+            (transfer.to, transfer.at, transfer.reached) = (Some(to.clone()), Some(at), transfer.reached.max(at));
         }
         let to = to.with_parameter("digest", &transfer.digest.to_string());
         let mut answer = self.ask(endpoint, Request::at("PUT", to, Content::Nothing))?;
