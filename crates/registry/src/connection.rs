@@ -71,10 +71,13 @@ impl Connections {
             socket.set_write_timeout(Some(left))
         };
         prepare().map_err(|error: io::Error| error.to_string())?;
+        if !secure {
+            return Ok(Wire::Plain(socket));
+        }
         if let Some(proxy) = &self.proxy {
             proxy.tunnel(&mut socket, host, port)?;
         }
-        if secure { self.secure(socket, host) } else { Ok(Wire::Plain(socket)) }
+        self.secure(socket, host)
     }
 
     fn secure(&self, mut socket: TcpStream, host: &str) -> Result<Wire, String> {
@@ -100,7 +103,10 @@ impl Connector for Connections {
         let wire = self.open(details.uri, details.needs_tls(), deadline);
         let wire = wire.map_err(|reason| ureq::Error::Other(Box::new(Unmet(reason))))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Connection { wire, buffers, stall: self.stall, read: None, write: None }))
+        let authority = details.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let forwarding = self.proxy.clone().filter(|_| !details.needs_tls()).map(|proxy| (proxy, authority));
+        let (stall, read, write) = (self.stall, None, None);
+        Ok(Some(Connection { wire, buffers, forwarding, begins: true, stall, read, write }))
     }
 }
 
@@ -161,6 +167,10 @@ impl Wire {
 pub(crate) struct Connection {
     wire: Wire,
     buffers: LazyBuffers,
+    /// The proxy that is told the whole address of each request, and the host that is meant.
+    forwarding: Option<(Proxy, String)>,
+    /// What is written next begins a request.
+    begins: bool,
     stall: Duration,
     read: Option<Duration>,
     write: Option<Duration>,
@@ -176,11 +186,18 @@ impl Transport for Connection {
             self.wire.socket().set_write_timeout(Some(self.stall))?;
             self.write = Some(self.stall);
         }
-        let result = self.wire.write(&self.buffers.output()[..amount]);
+        let output = &self.buffers.output()[..amount];
+        let head = match &self.forwarding {
+            Some((proxy, host)) if self.begins => proxy.forwarded(output, host),
+            _ => None,
+        };
+        self.begins = false;
+        let result = self.wire.write(head.as_deref().unwrap_or(output));
         result.map_err(|error| in_time(error, &timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.begins = true;
         // The wait for an answer's head has its own limit; within a body, each wait has the same one.
         let limit = timeout.not_zero().map_or(self.stall, |left| *left);
         if self.read != Some(limit) {

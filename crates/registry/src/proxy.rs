@@ -1,4 +1,5 @@
-//! Through a proxy: `CONNECT host:port`, and then the connection is to that host.
+//! Through a proxy: to a host with TLS by `CONNECT host:port`, and then the connection is to that host; to one without by asking
+//! the proxy for the whole address, `GET http://host/path`, since many tunnel to port 443 alone.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -47,6 +48,18 @@ impl Proxy {
         };
         let authorization = who.map(|who| format!("Basic {}", BASE64_STANDARD.encode(unescaped(who))));
         Ok(Self { host: host.to_owned(), port, authorization })
+    }
+
+    /// A request's head for a host without TLS, as the proxy takes it.
+    pub(crate) fn forwarded(&self, head: &[u8], host: &str) -> Option<Vec<u8>> {
+        let path = head.iter().position(|byte| *byte == b' ')? + 1;
+        let line = head.windows(2).position(|two| two == b"\r\n")? + 2;
+        let mut whole = [&head[..path], b"http://", host.as_bytes(), &head[path..line]].concat();
+        if let Some(authorization) = &self.authorization {
+            whole.extend_from_slice(format!("Proxy-Authorization: {authorization}\r\n").as_bytes());
+        }
+        whole.extend_from_slice(&head[line..]);
+        Some(whole)
     }
 
     /// Asks the proxy at the other end of `stream` for a way to `host:port`. The error is a sentence.

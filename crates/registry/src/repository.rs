@@ -61,10 +61,14 @@ impl Repository {
         Self { registries, reference, access, endpoints, uploads: RefCell::default() }
     }
 
-    /// Reads what asking for blobs may need of files (certificates, credentials), for whoever asks in a child that can read
+    /// Reads what asking for blobs and sending them may need of files (certificates, credentials), for whoever asks in a child that can read
     /// none. What cannot be read is no failure before it is needed.
     pub fn prepare(&self) {
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.offers.content) {
+        let used = |endpoint: &&Endpoint| match self.access {
+            Access::Pull => endpoint.offers.content,
+            Access::Push => endpoint.offers.push,
+        };
+        for endpoint in self.endpoints.iter().filter(used) {
             self.registries.prepare(Visit { endpoint, who: Who::Of(&self.reference), scopes: &[] });
         }
     }

@@ -170,11 +170,21 @@ fn a_proxy_is_asked_for_the_way() {
 }
 
 #[test]
-fn a_proxy_is_also_the_way_to_hosts_without_tls() {
-    let server = Server::start(document);
-    let mut plain = settings(&server, Scheme::Http, Tls::default());
-    let (proxy, asked) = proxy();
-    plain.proxy = Some(format!("http://me:secret@{proxy}"));
-    fetch(plain).unwrap();
-    assert_eq!(asked.lock().unwrap().len(), 1);
+fn a_proxy_is_told_the_whole_address_of_a_host_without_tls() {
+    // Answers in the host's stead, as proxies do.
+    let proxy = Server::start(|asked| match asked.header("proxy-authorization") {
+        Some(BASIC) if asked.path.starts_with("http://registry.example:5000/v2/") => document(asked),
+        Some(_) => Reply::new(404, ""),
+        None => Reply::new(407, ""),
+    });
+    let mut settings = settings(&proxy, Scheme::Http, Tls::default());
+    settings.endpoints[0].host = "registry.example:5000".to_owned();
+    settings.proxy = Some(format!("http://me:secret@{}", proxy.host));
+    let repository = settings.clone().repository(Access::Pull);
+    repository.manifest(Which::Tag("1")).unwrap();
+    repository.manifest(Which::Tag("1")).unwrap();
+    assert_eq!(proxy.lines(), ["GET http://registry.example:5000/v2/team/app/manifests/1"; 2]);
+    assert_eq!(proxy.asked()[0].header("host"), Some("registry.example:5000"));
+    settings.proxy = Some(format!("http://{}", proxy.host));
+    assert!(fetch(settings).unwrap_err().to_string().contains("answers 407 proxy authentication required"));
 }
