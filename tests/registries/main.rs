@@ -17,6 +17,7 @@
 mod archive;
 #[allow(dead_code, reason = "the trials that use the rest come with what they try")]
 mod harness;
+mod login;
 #[path = "../engines/place.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod place;

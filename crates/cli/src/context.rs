@@ -40,7 +40,6 @@ impl Context {
     }
 
     /// What the caller's environment says about registries.
-    #[allow(dead_code, reason = "for the commands that speak to registries")]
     pub(crate) fn environment() -> Environment {
         Environment::of(|name| std::env::var_os(name))
     }

@@ -15,6 +15,7 @@ mod exit;
 mod help;
 mod listing;
 mod output;
+mod prompt;
 mod table;
 mod template;
 mod terminal;

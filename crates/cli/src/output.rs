@@ -58,6 +58,11 @@ pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "skep: {text}");
 }
 
+/// One line on stderr in Docker's words, which scripts may look for.
+pub(crate) fn complain_plainly(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", harmless(line));
+}
+
 /// A line on stderr that must not be taken for a failure.
 pub(crate) fn warn(line: &str) {
     complain(&format!("warning: {line}"));

@@ -22,6 +22,7 @@ pub mod info;
 pub mod inspect;
 pub mod lifecycle;
 pub mod list;
+pub mod login;
 pub mod logs;
 pub mod manifest;
 pub mod names;

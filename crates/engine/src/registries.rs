@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use failure::Result;
-use reference::Reference;
-pub use registry::{Access, Registries, Repository, Which};
+pub use reference::Reference;
+pub use registry::{Access, Registries, Repository, Secret, Which};
 use registry::{Accounts, Places, Proxies, Settings};
 
 /// The variables that matter to registries.
@@ -70,8 +70,7 @@ impl Session {
     /// # Errors
     /// A file that cannot be read or is wrong; the error names it and the line.
     pub fn open(environment: &Environment) -> Result<Self> {
-        let proxies = Proxies::parse(|name| environment.text(name))?;
-        let settings = Settings::read(places(environment), proxies, accounts(environment))?;
+        let settings = settings(environment)?;
         Ok(Self { registries: Registries::new(settings.clone()), settings })
     }
 
@@ -98,6 +97,12 @@ impl Session {
     }
 }
 
+/// All that files and the environment say.
+pub(crate) fn settings(environment: &Environment) -> Result<Settings> {
+    let proxies = Proxies::parse(|name| environment.text(name))?;
+    Settings::read(places(environment), proxies, accounts(environment))
+}
+
 /// Where the settings are.
 fn places(environment: &Environment) -> Places {
     let own = environment.path("SKEP_CONFIG");
@@ -114,7 +119,7 @@ fn places(environment: &Environment) -> Places {
 }
 
 /// Where accounts are.
-fn accounts(environment: &Environment) -> Accounts {
+pub(crate) fn accounts(environment: &Environment) -> Accounts {
     let path = |name: &str, rest: &str| environment.path(name).map(|path| path.join(rest));
     let files = match environment.path("REGISTRY_AUTH_FILE") {
         Some(path) => vec![path],

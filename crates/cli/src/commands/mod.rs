@@ -22,6 +22,7 @@ mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
 mod logs;
 mod man;
 mod manifest;
@@ -90,6 +91,8 @@ pub(crate) static ALL: &[Entry] = &[
     tag::ENTRY,
     completion::ENTRY,
     info::ENTRY,
+    login::LOGIN,
+    login::LOGOUT,
     version::ENTRY,
     inspect::CONTAINER,
     inspect::IMAGE,
@@ -150,7 +153,7 @@ mod tests {
     #[test]
     fn all_verbs_of_the_surface_are_there() {
         let verbs = "run create start stop restart kill rm wait ps logs exec attach pause unpause top stats rename inspect \
-                     diff cp export commit load import images tag rmi save history version info completion man";
+                     diff cp export commit load import images tag rmi save history version info login logout completion man";
         for verb in verbs.split_whitespace() {
             assert!(find(verb).is_some(), "{verb}");
         }
