@@ -24,7 +24,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::confine;
 use super::process::{Child, Heard, Stop, spawn};
-use crate::{Digest, Hasher, StagedBlob};
+use crate::{Digest, Hasher, StagedBlob, Staging};
 
 /// The fastest level of libdeflate gets within a twentieth of what gzip makes at its default, in a third of the time.
 const GZIP_LEVEL: i32 = 1;
@@ -60,8 +60,6 @@ pub(crate) struct Plain {
     pub(crate) length: u64,
     /// Its digest, which is verified.
     pub(crate) digest: Digest,
-    /// Where the compressed bytes go.
-    pub(crate) target: StagedBlob,
 }
 
 /// A blob that was compressed.
@@ -99,6 +97,8 @@ pub(crate) struct Compressing {
     source: Hasher,
     output: Hasher,
     written: u64,
+    /// Where the compressed bytes of the current blob go: made with the first of them, since there may be many blobs.
+    target: Option<StagedBlob>,
     buffer: Vec<u8>,
 }
 
@@ -123,6 +123,7 @@ impl Compressing {
             source: Hasher::new(),
             output: Hasher::new(),
             written: 0,
+            target: None,
             buffer: Vec::new(),
         })
     }
@@ -137,11 +138,11 @@ impl Compressing {
         self.workers[self.taken % self.workers.len()].frames.as_fd()
     }
 
-    /// Takes the next frame; waits for it.
+    /// Takes the next frame; waits for it. Compressed blobs become files of `staging`.
     ///
     /// # Errors
     /// A blob is damaged, the disk is full, or a worker failed.
-    pub(crate) fn step(&mut self) -> Result<Step> {
+    pub(crate) fn step(&mut self, staging: &mut Staging<'_>) -> Result<Step> {
         let worker = self.taken % self.workers.len();
         self.take_frame(worker)?;
         let Some(Some(blob)) = self.blobs.get_mut(self.current) else {
@@ -149,7 +150,11 @@ impl Compressing {
         };
         self.output.update(&self.buffer);
         self.written += self.buffer.len() as u64;
-        blob.target.file.write_all(&self.buffer).context("store a compressed layer")?;
+        let target = match self.target.take() {
+            Some(target) => self.target.insert(target),
+            None => self.target.insert(staging.new_blob()?),
+        };
+        target.file.write_all(&self.buffer).context("store a compressed layer")?;
         let length = self.form.block().min(blob.length - self.offset);
         read_block(&blob.file, self.offset, length, &mut self.buffer)?;
         self.source.update(&self.buffer);
@@ -172,7 +177,8 @@ impl Compressing {
         let digest = std::mem::take(&mut self.output).finish();
         let length = std::mem::take(&mut self.written);
         (self.current, self.offset) = (index + 1, 0);
-        Ok(Compressed { index, digest, length, blob: blob.target })
+        let target = self.target.take().ok_or_else(|| Error::internal("a layer was compressed to nothing"))?;
+        Ok(Compressed { index, digest, length, blob: target })
     }
 
     fn take_frame(&mut self, worker: usize) -> Result<()> {

@@ -71,7 +71,7 @@ impl<'a> Work<'a> {
             let digest = self.items[*at].blob.digest;
             let file = self.store.open_blob(&digest)?;
             let length = file.metadata().with_context(|| format!("look at blob `{digest}`"))?.len();
-            blobs.push(Plain { file, length, digest, target: self.staging.new_blob()? });
+            blobs.push(Plain { file, length, digest });
         }
         let processes = std::thread::available_parallelism().map_or(1, usize::from);
         let compressing = Compressing::start(blobs, form, processes, self.staging.lease())?;
@@ -137,7 +137,7 @@ impl<'a> Work<'a> {
     /// Takes the next compressed block, and what is complete with it.
     fn compress(&mut self) -> Result<()> {
         let Some((compressing, wanted)) = &mut self.compressing else { return Ok(()) };
-        match compressing.step()? {
+        match compressing.step(&mut self.staging)? {
             Step::Advanced(index, done) => {
                 let Item { blob, label, .. } = &self.items[wanted[index]];
                 label.iter().for_each(|label| self.progress.compressed(label, done, blob.size));
