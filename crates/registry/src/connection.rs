@@ -2,10 +2,11 @@
 //!
 //! Nothing is loaded before it is needed: certificates are read for the first connection over TLS.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+use std::net::{IpAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -30,9 +31,36 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Connections {
     pub(crate) tls: Tls,
     pub(crate) prepared: Arc<Prepared>,
+    pub(crate) known: Arc<Known>,
     pub(crate) proxy: Option<Proxy>,
     /// The longest wait for the next byte of a body, and for one to be taken.
     pub(crate) stall: Duration,
+}
+
+/// Addresses that were looked up: good as long as they can be reached, for this command and its children.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<HashMap<String, Vec<IpAddr>>>);
+
+impl Known {
+    /// A connection to a host. The error is a sentence.
+    fn reach(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, String> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known().get(host).cloned();
+        let addresses = match found {
+            Some(addresses) => addresses,
+            None => names::addresses(host)?,
+        };
+        match reach(&addresses, port, deadline) {
+            Ok(stream) => {
+                known().insert(host.to_owned(), addresses);
+                Ok(stream)
+            }
+            Err(error) => {
+                known().remove(host);
+                Err(in_words(&error))
+            }
+        }
+    }
 }
 
 /// Why there is no connection, as a sentence.
@@ -61,8 +89,7 @@ impl Connections {
             Some(proxy) => format!("the proxy {proxy:?}: {reason}"),
             None => reason,
         };
-        let addresses = names::addresses(near).map_err(far)?;
-        let mut socket = reach(&addresses, near_port, deadline).map_err(|error| far(in_words(&error)))?;
+        let mut socket = self.known.reach(near, near_port, deadline).map_err(far)?;
         let prepare = || {
             socket.set_nodelay(true)?;
             // A handshake is a few messages: each within the whole time.

@@ -14,7 +14,7 @@ use ureq::config::Config;
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use crate::address::Address;
-use crate::connection::{Connections, Unmet};
+use crate::connection::{Connections, Known, Unmet};
 use crate::endpoint::{Lookup, Patience, Tls};
 use crate::proxy::Proxy;
 use crate::tls::Prepared;
@@ -100,6 +100,7 @@ pub(crate) struct Http {
     lookup: Rc<dyn Lookup>,
     patience: Patience,
     prepared: Arc<Prepared>,
+    known: Arc<Known>,
     agents: RefCell<Agents>,
     /// Hosts that answered before: if they are away now, it may be for a moment.
     met: RefCell<HashSet<String>>,
@@ -118,6 +119,7 @@ impl Http {
             patience: lookup.patience(),
             lookup,
             prepared: Arc::default(),
+            known: Arc::default(),
             agents: RefCell::new(agents),
             met: RefCell::default(),
         }
@@ -176,8 +178,9 @@ impl Http {
         }
         let made = agents.by_way.entry((tls.clone(), proxy.clone()));
         let make = || {
-            let (tls, prepared, stall) = (tls.clone(), Arc::clone(&self.prepared), self.patience.stall);
-            Connections { tls, prepared, proxy, stall }.agent(configuration(&self.patience))
+            let (tls, stall) = (tls.clone(), self.patience.stall);
+            let (prepared, known) = (Arc::clone(&self.prepared), Arc::clone(&self.known));
+            Connections { tls, prepared, known, proxy, stall }.agent(configuration(&self.patience))
         };
         Ok(made.or_insert_with(make).clone())
     }
