@@ -5,6 +5,14 @@
 //! | `config` | an OCI `config.json`, up to the finished plan | whoever calls the runtime |
 //! | `archive` | a tar stream with all its extensions | images, `cp`, `import` |
 //! | `reference` | image names and digests | the command line, annotations of layouts and archives |
+//! | `manifest` | manifests, indexes, `manifest.json` of `docker save` | registries, archives, layouts |
+//! | `image_config` | an image's configuration | registries, archives, layouts |
+//! | `headers` | `WWW-Authenticate`, `Link`, `Location` | registries and token servers |
+//! | `answers` | tokens, lists of tags, refusals, outlines of manifests | registries and token servers |
+//! | `names` | answers of name servers, `resolv.conf` | whoever can send a datagram |
+//! | `accounts` | `config.json` of Docker, `auth.json` of podman | files of the user |
+//! | `hosts_toml` | containerd's `hosts.toml` | files of the machine |
+//! | `registries_conf` | podman's `registries.conf` | files of the machine |
 //! | `user` | `USER` with the texts of passwd and group | images |
 //! | `mount_options` | the option words of mounts, up to the plan | whoever calls the runtime |
 //! | `cpu_list` | `0-3,8` | the command line, `config.json` |
@@ -14,7 +22,7 @@
 //! An error is a good answer if it is one line; a panic, an overflow, or minutes and gigabytes are not.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount, Spec};
 use runtime::{ContainerId, Plan, Request, capabilities, cgroup, seccomp, users};
@@ -28,6 +36,14 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("config", config),
     ("archive", archive),
     ("reference", reference),
+    ("manifest", manifest),
+    ("image_config", image_config),
+    ("headers", headers),
+    ("answers", answers),
+    ("names", names),
+    ("accounts", accounts),
+    ("hosts_toml", hosts_toml),
+    ("registries_conf", registries_conf),
     ("user", user),
     ("mount_options", mount_options),
     ("cpu_list", cpu_list),
@@ -73,6 +89,64 @@ pub(crate) fn reference(bytes: &[u8]) {
     match Digest::parse(text) {
         Ok(digest) => assert_eq!(digest.to_string(), text),
         Err(error) => is_a_line(&error),
+    }
+}
+
+/// One document is a manifest or an index and never both, or is refused.
+pub(crate) fn manifest(bytes: &[u8]) {
+    store::untrusted::manifest(bytes).iter().for_each(is_a_line);
+}
+
+/// A configuration keeps what is not understood, or is refused.
+pub(crate) fn image_config(bytes: &[u8]) {
+    store::untrusted::configuration(bytes).iter().for_each(is_a_line);
+}
+
+/// Nothing that a header says gets into the lines of the next request.
+pub(crate) fn headers(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    registry::untrusted::headers(text).iter().for_each(is_a_line);
+}
+
+/// Whatever a registry answers, a refusal is shown in a few words.
+pub(crate) fn answers(bytes: &[u8]) {
+    registry::untrusted::answers(bytes);
+}
+
+/// An answer has addresses of the kind that was asked for, or is none.
+pub(crate) fn names(bytes: &[u8]) {
+    registry::untrusted::names(bytes);
+}
+
+/// The accounts of a file that hosts have; what is wrong with it names none of its values.
+pub(crate) fn accounts(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    match registry::AccountFile::of_text(text) {
+        Ok(file) => {
+            for (host, repository) in [("registry.example:5000", "a/b"), ("docker.io", "library/a")] {
+                let _ = file.account(host, repository).map(|found| found.is_ok());
+            }
+        }
+        Err(error) => is_a_line(&error),
+    }
+}
+
+/// A file with mistakes is refused with the line of the first.
+pub(crate) fn hosts_toml(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Err(error) = registry::check_hosts_toml(Path::new("/etc/containerd/certs.d/a/hosts.toml"), text) {
+        is_a_line(&error);
+    }
+}
+
+/// The same, of rules that add up over several files.
+pub(crate) fn registries_conf(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let mut rules = registry::Rules::default();
+    for name in ["registries.conf", "registries.conf.d/a.conf"] {
+        if let Err(error) = rules.add(&Path::new("/etc/containers").join(name), text) {
+            is_a_line(&error);
+        }
     }
 }
 

@@ -123,7 +123,7 @@ impl Repository {
 
 /// A document's media type. What is said about it and what it says itself must agree: one document could otherwise be
 /// shown as two things. The error goes on from the host's name.
-fn media_type(bytes: &[u8], said: &str) -> Result<String, String> {
+pub(crate) fn media_type(bytes: &[u8], said: &str) -> Result<String, String> {
     let outline: Outline =
         serde_json::from_slice(bytes).map_err(|_| format!("sends what is not a manifest (`{said}`)"))?;
     if outline.schema_version == Some(1) || said.starts_with("application/vnd.docker.distribution.manifest.v1") {

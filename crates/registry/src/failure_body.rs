@@ -13,7 +13,7 @@ use crate::trouble::{Next, Trouble};
 /// As much of a refusal as is read.
 const LONGEST: u64 = 16 * 1024;
 /// As much of a sentence as is shown.
-const SHOWN: usize = 200;
+pub(crate) const SHOWN: usize = 200;
 
 #[derive(Deserialize)]
 struct Refusal {
@@ -80,8 +80,13 @@ fn reason(answer: &mut Answer) -> String {
     if html || bytes.first() == Some(&b'<') {
         return format!("{} (with a web page; is this a registry?)", name());
     }
-    let said = serde_json::from_slice::<Refusal>(&bytes).map_or_else(|_| plain(&bytes), said);
+    let said = words(&bytes);
     if said.is_empty() { name() } else { said }
+}
+
+/// What a body says, in a few words.
+pub(crate) fn words(bytes: &[u8]) -> String {
+    serde_json::from_slice::<Refusal>(bytes).map_or_else(|_| plain(bytes), said)
 }
 
 fn said(refusal: Refusal) -> String {

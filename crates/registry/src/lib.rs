@@ -40,6 +40,8 @@ mod tokens;
 mod trouble;
 mod upload;
 
+pub mod untrusted;
+
 pub use accounts::{Accounts, Document as AccountFile, Kept};
 pub use document::{Document, Found};
 pub use endpoint::{Access, Credentials, Endpoint, Lookup, Offers, Patience, Plain, Scheme, Tls};

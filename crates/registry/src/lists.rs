@@ -14,9 +14,9 @@ use crate::trouble::Trouble;
 pub(crate) const MOST_PAGES: usize = 1000;
 
 #[derive(Deserialize)]
-struct Tags {
+pub(crate) struct Tags {
     /// Registries write null for none.
-    tags: Option<Vec<String>>,
+    pub(crate) tags: Option<Vec<String>>,
 }
 
 impl Repository {

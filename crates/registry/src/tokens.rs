@@ -77,7 +77,7 @@ pub(crate) enum Who<'a> {
 }
 
 #[derive(Deserialize)]
-struct Issued {
+pub(crate) struct Issued {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,

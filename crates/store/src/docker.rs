@@ -116,16 +116,31 @@ pub(crate) fn expected(staging: &Staging<'_>, contents: &Contents, platform: Opt
     Ok(expected)
 }
 
+fn list(bytes: &[u8], name: &str) -> Result<Vec<RawImage>> {
+    let raw: Vec<RawImage> = parse(bytes, MANIFEST)?;
+    if raw.is_empty() || raw.len() > MOST_IMAGES {
+        return Err(Error::invalid(format!("{name} has no images, or more than {MOST_IMAGES}")));
+    }
+    if raw.iter().flat_map(|image| &image.repo_tags).map(Vec::len).sum::<usize>() > MOST_NAMES {
+        return Err(Error::invalid(format!("{name} gives more than {MOST_NAMES} names")));
+    }
+    Ok(raw)
+}
+
+/// Whether the bytes are a manifest.json, and its tags names.
+pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+    for image in list(bytes, MANIFEST)? {
+        for tag in image.repo_tags.unwrap_or_default() {
+            Reference::parse(&tag)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads manifest.json and all configurations.
 fn read(staging: &Staging<'_>, contents: &Contents, platform: Option<&Platform>) -> Result<Vec<Described>> {
     let bytes = contents.document(MANIFEST, staging)?;
-    let raw: Vec<RawImage> = parse(&bytes, MANIFEST)?;
-    if raw.is_empty() || raw.len() > MOST_IMAGES {
-        return Err(Error::invalid(format!("{} has no images, or more than {MOST_IMAGES}", contents.name())));
-    }
-    if raw.iter().flat_map(|image| &image.repo_tags).map(Vec::len).sum::<usize>() > MOST_NAMES {
-        return Err(Error::invalid(format!("{} gives more than {MOST_NAMES} names", contents.name())));
-    }
+    let raw = list(&bytes, contents.name())?;
     let known = Known::of(staging.store())?;
     let mut images = Vec::new();
     for image in raw {

@@ -49,6 +49,7 @@ pub mod pull;
 pub mod push;
 pub mod save;
 pub mod tarball;
+pub mod untrusted;
 pub mod writable;
 
 pub use archive::drain as read_whole_archive;
