@@ -36,7 +36,18 @@ impl Context {
     /// # Errors
     /// They cannot be made or opened.
     pub(crate) fn home(&self) -> Result<Home> {
-        Home::open(&self.root, &self.run)
+        let home = Home::open(&self.root, &self.run)?;
+        Ok(match std::env::var_os("SKEP_CONFIG").filter(|value| !value.is_empty()) {
+            Some(directory) => home.with_settings(&PathBuf::from(directory).join("skep.toml")),
+            None => home,
+        })
+    }
+
+    /// What follows a command that added images, after all was said: garbage may go.
+    pub(crate) fn added_images(home: &Home) {
+        if let Err(error) = engine::upkeep::after_adding(home) {
+            crate::output::warn(&format!("garbage is not collected: {error}"));
+        }
     }
 
     /// What the caller's environment says about registries.

@@ -29,6 +29,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("replace `{}`", path.display()))
 }
 
+/// Whether a file was changed a moment ago: somebody may be about to rename it.
+pub(crate) fn is_new(path: &Path) -> bool {
+    let changed = std::fs::symlink_metadata(path).and_then(|status| status.modified());
+    changed.is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() < 2))
+}
+
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(bytes)?;

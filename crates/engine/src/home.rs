@@ -23,14 +23,20 @@ use std::path::{Path, PathBuf};
 use failure::{Context as _, Error, Result};
 use runtime::ContainerId;
 
+use crate::settings::Settings;
+
 /// The directories below the root that the engine owns.
 const DIRECTORIES: [&str; 6] = ["names", "ids", "volumes", "trash", "cache/seccomp", "containers"];
+
+/// Where the settings are, unless the caller says otherwise.
+const SETTINGS: &str = "/etc/skep/skep.toml";
 
 /// Where the engine keeps its data. Cheap to open; one for each command.
 #[derive(Debug)]
 pub struct Home {
     root: PathBuf,
     run: PathBuf,
+    settings: PathBuf,
     store: OnceCell<store::Store>,
 }
 
@@ -55,7 +61,22 @@ impl Home {
         if rustix::fs::stat(run).is_err() {
             make(run)?;
         }
-        Ok(Self { root: root.into(), run: run.into(), store: OnceCell::new() })
+        Ok(Self { root: root.into(), run: run.into(), settings: SETTINGS.into(), store: OnceCell::new() })
+    }
+
+    /// The same, with its settings in another file than `/etc/skep/skep.toml`.
+    #[must_use]
+    pub fn with_settings(mut self, path: &Path) -> Self {
+        self.settings = path.into();
+        self
+    }
+
+    /// What it does without being asked.
+    ///
+    /// # Errors
+    /// The file says something that is not understood.
+    pub fn settings(&self) -> Result<Settings> {
+        Settings::read(&self.settings)
     }
 
     /// The images and layers.
@@ -72,7 +93,8 @@ impl Home {
 
     /// The same places for another process, which shares no descriptor with this one.
     pub(crate) fn reopened(&self) -> Self {
-        Self { root: self.root.clone(), run: self.run.clone(), store: OnceCell::new() }
+        let (root, run, settings) = (self.root.clone(), self.run.clone(), self.settings.clone());
+        Self { root, run, settings, store: OnceCell::new() }
     }
 
     /// The directory of data.

@@ -44,6 +44,14 @@ pub(crate) fn claim(home: &Home, id: &ContainerId) -> Result<u32> {
     ))
 }
 
+/// Claims a certain range for the container that has it already, should the claim be lost.
+pub(crate) fn claim_exactly(home: &Home, id: &ContainerId, range: u32) -> Result<()> {
+    match rfs::symlink(id.as_ref(), home.range(range)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno).context("claim a range of user ids"),
+    }
+}
+
 /// Gives the range up, if it is the container's.
 pub(crate) fn release(home: &Home, id: &ContainerId, range: u32) -> Result<()> {
     match rfs::readlink(home.range(range), Vec::new()) {

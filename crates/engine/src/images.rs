@@ -112,13 +112,17 @@ pub fn collect(home: &Home) -> Result<Collected> {
 pub fn in_use(home: &Home) -> Result<InUse> {
     let mut containers = Vec::new();
     for id in list::ids(home)? {
-        // A container that goes away meanwhile needs nothing.
-        let Ok(config) = ContainerConfig::read(home, &id) else { continue };
+        let config = match ContainerConfig::read(home, &id) {
+            Ok(config) => config,
+            // A container that goes away meanwhile needs nothing; of one that cannot be read nobody knows what it needs.
+            Err(_) if !home.container(&id).exists() => continue,
+            Err(error) => return Err(error),
+        };
         if let Some(user) = user(home, &config)? {
             containers.push(user);
         }
     }
-    Ok(InUse { containers, resume_for: store::RESUME_FOR })
+    Ok(InUse { containers, resume_for: home.settings().map_or(store::RESUME_FOR, |settings| settings.resume_for) })
 }
 
 fn user(home: &Home, config: &ContainerConfig) -> Result<Option<User>> {

@@ -6,7 +6,7 @@ use failure::Result;
 use rustix::system::{sysinfo, uname};
 use serde_json::{Value, json};
 
-use crate::{Home, ListOptions, Status, list, recover};
+use crate::{Home, ListOptions, Status, list, recover, upkeep};
 
 /// The engine's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -46,6 +46,7 @@ pub fn info(home: &Home) -> Result<Value> {
         "ServerVersion": VERSION,
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=cgroupns"],
         "DefaultRuntime": "skep",
+        "ImageCollection": upkeep::describe(home),
         "LiveRestoreEnabled": true,
         "Plugins": {"Volume": ["local"], "Network": ["host", "none"], "Log": ["json-file", "none"]},
         "Warnings": [],

@@ -8,6 +8,7 @@
 //! kernel are the truth, see [`recover`] for how they stay consistent whoever is killed when.
 
 pub mod changes;
+pub mod check;
 pub mod config;
 pub mod copy;
 pub mod create;
@@ -32,6 +33,7 @@ pub mod push;
 pub mod recover;
 pub mod registries;
 pub mod request;
+pub mod settings;
 pub mod signals;
 mod source;
 pub mod specification;
@@ -39,6 +41,7 @@ pub mod start;
 mod state;
 pub mod statistics;
 mod supervise;
+pub mod upkeep;
 pub mod volumes;
 
 pub use changes::{Change, ChangeKind, CommitRequest, commit, diff, export};
@@ -56,7 +59,7 @@ pub use list::{ListOptions, Status, Summary, list};
 pub use logs::{LogRequest, logs};
 pub use monitor::{client, keys, stdio};
 pub use processes::{Table, top};
-pub use prune::{Pruned, prune};
+pub use prune::{Pruned, prune, prune_volumes};
 pub use recover::tidy_up;
 pub use request::Request;
 pub use runtime::ContainerId;

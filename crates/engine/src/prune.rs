@@ -1,4 +1,4 @@
-//! `container prune`: removes what does not run, and sweeps what killed commands left.
+//! `container prune` and its filters: removes what does not run, and sweeps what killed commands left.
 
 use failure::{Error, Result};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use runtime::ContainerId;
 
 use crate::config::ContainerConfig;
 use crate::lifecycle::{RemoveOptions, remove};
-use crate::{Home, list, recover, state};
+use crate::{Home, list, recover, state, volumes};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,13 +22,14 @@ pub struct Pruned {
 /// # Errors
 /// A filter that does not exist.
 pub fn prune(home: &Home, filters: &[(String, String)]) -> Result<Pruned> {
-    let filters = filters.iter().map(|(name, value)| Filter::parse(name, value)).collect::<Result<Vec<_>>>()?;
+    let filters = Filters::parse(filters)?;
     recover::sweep(home);
     let mut pruned = Pruned::default();
     for id in list::ids(home)? {
         let Ok(config) = ContainerConfig::read(home, &id) else { continue };
         let running = state::observe(home, &id).is_ok_and(|(_, observed)| observed.is_running());
-        if running || !filters.iter().all(|filter| filter.matches(&config)) {
+        let labels = |key: &str| config.labels.get(key).map(String::as_str);
+        if running || !filters.match_all(config.created, labels) {
             continue;
         }
         let written = store::writable::size(&home.container(&id).join("layer")).unwrap_or(0);
@@ -41,6 +42,33 @@ pub fn prune(home: &Home, filters: &[(String, String)]) -> Result<Pruned> {
     // What it says was freed is free.
     recover::empty_trash(home);
     Ok(pruned)
+}
+
+/// `volume prune` as far as `system prune --volumes` has it: removes volumes without a name of their own that no container
+/// has; their names, and the bytes that went.
+///
+/// # Errors
+/// Containers that cannot be read: nobody knows which volumes are theirs then.
+pub fn prune_volumes(home: &Home) -> Result<(Vec<String>, u64)> {
+    let unused = volumes::unused_anonymous(home)?;
+    let bytes = unused.iter().map(|name| store::writable::size_of_tree(&home.volumes().join(name)).unwrap_or(0)).sum();
+    unused.iter().for_each(|name| volumes::remove(home, name));
+    recover::empty_trash(home);
+    Ok((unused, bytes))
+}
+
+/// Filters that must all hold.
+pub(crate) struct Filters(Vec<Filter>);
+
+impl Filters {
+    pub(crate) fn parse(given: &[(String, String)]) -> Result<Self> {
+        given.iter().map(|(name, value)| Filter::parse(name, value)).collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether something that was made then and has these labels is meant.
+    pub(crate) fn match_all<'a>(&self, created: Timestamp, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.0.iter().all(|filter| filter.matches(created, &label))
+    }
 }
 
 enum Filter {
@@ -65,12 +93,12 @@ impl Filter {
         }
     }
 
-    fn matches(&self, config: &ContainerConfig) -> bool {
+    fn matches<'a>(&self, created: Timestamp, label: &impl Fn(&str) -> Option<&'a str>) -> bool {
         match self {
-            Self::Until(time) => config.created < *time,
+            Self::Until(time) => created < *time,
             Self::Label { key, value, wanted } => {
-                let found = config.labels.get(key);
-                let holds = found.is_some_and(|found| value.as_ref().is_none_or(|value| value == found));
+                let found = label(key);
+                let holds = found.is_some_and(|found| value.as_deref().is_none_or(|value| value == found));
                 holds == *wanted
             }
         }

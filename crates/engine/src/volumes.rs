@@ -21,7 +21,7 @@ use store::overlay::Overlay;
 
 use crate::config::ContainerConfig;
 use crate::request::MountSource;
-use crate::{Home, files, recover};
+use crate::{Home, files, list, recover};
 
 /// The directory that is mounted.
 pub(crate) fn data(home: &Home, name: &str) -> PathBuf {
@@ -119,6 +119,29 @@ pub(crate) fn remove(home: &Home, name: &str) {
     if validate(name).is_ok() {
         recover::discard(home, &home.volumes().join(name));
     }
+}
+
+/// Volumes without a name of their own that no container has, nor one that is being made.
+pub(crate) fn unused_anonymous(home: &Home) -> Result<Vec<String>> {
+    // First what is there: a container that is made meanwhile writes its volumes' names down before it makes them.
+    let mut there: Vec<String> =
+        recover::entries(&home.volumes()).iter().filter_map(|name| name.to_str().map(str::to_owned)).collect();
+    there.retain(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let mut used: Vec<String> = Vec::new();
+    for directory in recover::entries(&home.containers()) {
+        let path = home.containers().join(&directory).join(ANONYMOUS);
+        used.extend(fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned));
+    }
+    for id in list::ids(home)? {
+        match ContainerConfig::read(home, &id) {
+            Ok(config) => used.extend(config.mounts.into_iter().filter_map(|entry| entry.volume)),
+            Err(_) if !home.container(&id).exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    there.retain(|name| !used.contains(name));
+    there.sort_unstable();
+    Ok(there)
 }
 
 fn validate(name: &str) -> Result<()> {

@@ -34,7 +34,7 @@ struct Catalog {
 }
 
 /// What is noted of an image.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
 struct Facts {
     manifest: String,
     id: String,
@@ -87,6 +87,20 @@ impl Store {
             Err(Errno::NOENT) => Ok(()),
             other => other.context("remove the catalog of images"),
         }
+    }
+
+    /// The targets of which something else is noted than their documents say.
+    pub(crate) fn catalog_differs(&self, names: &Names) -> Vec<String> {
+        let noted = Catalog::read(self).images;
+        let targets = names.entries().iter().map(|entry| entry.target);
+        let differs = |target: &Digest| {
+            let facts = noted.get(&target.to_string());
+            let read = self.look_at(*target, names);
+            matches!((facts, read), (Some(noted), Ok((_, facts, true))) if *noted != facts)
+        };
+        let mut found: Vec<String> = targets.filter(differs).map(|target| target.to_string()).collect();
+        found.dedup();
+        found
     }
 
     /// Reads an image's documents; says whether what they tell stays so.

@@ -177,10 +177,11 @@ pub fn prune(
     let targets: HashSet<Digest> = names.entries().iter().map(|entry| entry.target).collect();
     let mut removed = Vec::new();
     for target in targets {
-        if store.members(&target)?.iter().any(|(manifest, _)| used.contains(manifest)) {
+        // What is damaged or no image that could run (an artifact) goes by its name alone.
+        let (Ok(members), Ok(image)) = (store.members(&target), store.image(&target)) else { continue };
+        if members.iter().any(|(manifest, _)| used.contains(manifest)) {
             continue;
         }
-        let image = store.image(&target)?;
         let references = names.of(&target);
         if (all || references.is_empty()) && !keep(&image) {
             names.remove_target(&target);

@@ -91,8 +91,16 @@ pub fn delete(store: &Store, directory: &Path) -> Result<()> {
 /// # Errors
 /// It cannot be read.
 pub fn size(layer: &Path) -> Result<u64> {
-    let failed = || format!("measure the writable layer `{}`", layer.display());
-    let upper = rustix::fs::openat(CWD, layer.join(UPPER), DIRECTORY, Mode::empty()).with_context(failed)?;
+    size_of_tree(&layer.join(UPPER))
+}
+
+/// The bytes that all files below a directory have.
+///
+/// # Errors
+/// It cannot be read.
+pub fn size_of_tree(directory: &Path) -> Result<u64> {
+    let failed = || format!("measure `{}`", directory.display());
+    let upper = rustix::fs::openat(CWD, directory, DIRECTORY, Mode::empty()).with_context(failed)?;
     let mut total = 0_u64;
     let mut waiting = vec![upper];
     while let Some(directory) = waiting.pop() {

@@ -219,6 +219,14 @@ fn an_index_that_is_lost_is_made_anew_without_names() {
         assert_clean(&ground);
         assert!(ground.store.image(&image.manifest).unwrap().names.is_empty());
     }
+    ground.store.images().unwrap();
+    let catalog = ground.store.root().join("catalog.json");
+    let text = fs::read_to_string(&catalog).unwrap();
+    assert_clean(&ground);
+    fs::write(&catalog, text.replace("\"size\":", "\"size\":1")).unwrap();
+    assert_eq!(only(&ground).object, "file catalog.json");
+    mend(&ground, &InUse::default());
+    assert_clean(&ground);
     fs::write(ground.store.root().join("oci-layout"), "?").unwrap();
     assert_eq!(only(&ground).object, "file oci-layout");
     mend(&ground, &InUse::default());

@@ -63,6 +63,8 @@ impl Invoke for Commit {
         let image = engine::commit(&home, &engine::find(&home, &self.container)?, &request)?;
         let mut out = Output::new();
         out.line(&image)?;
+        out.flush()?;
+        Context::added_images(&home);
         out.done()
     }
 }

@@ -55,10 +55,13 @@ impl Invoke for Import {
         let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
         let request = Request { input, changes, message: self.message, reference, platform, epoch: epoch::epoch()? };
         let mut progress = progress::bars(false);
-        let id = images::import(&context.home()?, request, progress.as_mut())?;
+        let home = context.home()?;
+        let id = images::import(&home, request, progress.as_mut())?;
         drop(progress);
         let mut out = Output::new();
         out.line(&id.to_string())?;
+        out.flush()?;
+        Context::added_images(&home);
         out.done()
     }
 }

@@ -43,6 +43,7 @@ const LINES: &[(&str, &str)] = &[
     ("Cgroup Driver", "CgroupDriver"),
     ("Cgroup Version", "CgroupVersion"),
     ("Default Runtime", "DefaultRuntime"),
+    ("Image Collection", "ImageCollection"),
     ("Security Options", "SecurityOptions"),
     ("Kernel Version", "KernelVersion"),
     ("Operating System", "OperatingSystem"),

@@ -62,6 +62,8 @@ impl Invoke for Load {
             }
             image.names.iter().try_for_each(|name| out.line(&format!("Loaded image: {name}")))?;
         }
+        out.flush()?;
+        Context::added_images(&home);
         out.done()
     }
 }

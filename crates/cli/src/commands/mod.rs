@@ -1,6 +1,7 @@
 //! All commands, one file each (or each small family), and the one table of them.
 
 mod attach;
+mod check;
 mod commit;
 mod completion;
 mod cp;
@@ -90,9 +91,11 @@ pub(crate) static ALL: &[Entry] = &[
     save::ENTRY,
     tag::ENTRY,
     completion::ENTRY,
+    check::ENTRY,
     info::ENTRY,
     login::LOGIN,
     login::LOGOUT,
+    prune::SYSTEM,
     version::ENTRY,
     inspect::CONTAINER,
     inspect::IMAGE,

@@ -1,15 +1,13 @@
-//! `skep container prune`, `skep image prune`: remove what is not used.
+//! `skep container prune`, `skep image prune`, `skep system prune`: remove what is not used.
 
 use super::filter::filter;
 use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Stop};
 use crate::output::Output;
 use crate::units;
 use clap::Parser;
-use engine::{Home, images};
-use failure::Kind;
-use std::collections::HashMap;
+use engine::{Home, upkeep};
 use std::io::{self, BufRead as _, Write as _};
 
 pub(super) const CONTAINERS: Entry =
@@ -29,11 +27,22 @@ struct Containers {
     force: bool,
 }
 
+pub(super) const SYSTEM: Entry = Entry::new::<System>(
+    Group::System,
+    &["system prune"],
+    "[OPTIONS]",
+    "Remove stopped containers, unused images and what cut-off commands left",
+);
+
 #[derive(Debug, Parser)]
+#[command(after_help = "Filters: until (a time or how long ago), label, label!.")]
 struct Images {
     /// Remove all unused images, not just those without a name
     #[arg(short, long)]
     all: bool,
+    /// Provide filter values (e.g. "until=24h")
+    #[arg(long, value_name = "NAME=VALUE", value_parser = filter)]
+    filter: Vec<(String, String)>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
     force: bool,
@@ -44,14 +53,9 @@ impl Invoke for Containers {
         if !self.force && !confirm("This will remove all stopped containers.")? {
             return Ok(0);
         }
-        let pruned = engine::prune(&context.home()?, &self.filter)?;
         let mut out = Output::new();
-        if !pruned.containers.is_empty() {
-            out.line("Deleted Containers:")?;
-            pruned.containers.iter().try_for_each(|id| out.line(id.as_ref()))?;
-            out.line("")?;
-        }
-        out.line(&format!("Total reclaimed space: {}", units::decimal(pruned.reclaimed)))?;
+        let reclaimed = containers(&mut out, &context.home()?, &self.filter)?;
+        out.line(&format!("Total reclaimed space: {}", units::decimal(reclaimed)))?;
         out.done()
     }
 }
@@ -66,44 +70,85 @@ impl Invoke for Images {
         if !self.force && !confirm(which)? {
             return Ok(0);
         }
-        let home = context.home()?;
         let mut out = Output::new();
-        let before = unpacked(&home)?;
-        let mut removed = Vec::new();
-        for image in images::images(&home)?.iter().filter(|image| self.all || image.names.is_empty()) {
-            let names = image.names.iter().map(ToString::to_string);
-            let names: Vec<String> = if image.names.is_empty() { vec![image.id.to_string()] } else { names.collect() };
-            for name in names {
-                match images::remove_image(&home, &name, false) {
-                    Ok(lines) => removed.extend(lines),
-                    // A container uses it, or somebody else removed it meanwhile.
-                    Err(error) if matches!(error.kind(), Kind::Conflict | Kind::Busy | Kind::NotFound) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        let collected = images::collect(&home)?;
-        let reclaimed = collected.bytes + before.saturating_sub(unpacked(&home)?);
-        if !removed.is_empty() {
-            out.line("Deleted Images:")?;
-            removed.iter().try_for_each(|line| out.line(&super::rmi::line(line).to_lowercase()))?;
-            out.line("")?;
-        }
+        let reclaimed = images(&mut out, &context.home()?, self.all, &self.filter)?;
         out.line(&format!("Total reclaimed space: {}", units::decimal(reclaimed)))?;
         out.done()
     }
 }
 
-/// Bytes of the layers that images have, each layer once.
-fn unpacked(home: &Home) -> failure::Result<u64> {
-    let store = home.store()?;
-    let mut layers = HashMap::new();
-    for summary in images::images(home)? {
-        for layer in images::image(home, &summary.id.to_string())?.layers {
-            layers.entry(layer.to_string()).or_insert(store.layer_size(&layer)?);
+#[derive(Debug, Parser)]
+#[command(after_help = "Filters: until (a time or how long ago), label, label!.")]
+struct System {
+    /// Remove all unused images, not just those without a name
+    #[arg(short, long)]
+    all: bool,
+    /// Remove volumes without a name, too
+    #[arg(long)]
+    volumes: bool,
+    /// Provide filter values (e.g. "until=24h")
+    #[arg(long, value_name = "NAME=VALUE", value_parser = filter)]
+    filter: Vec<(String, String)>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Invoke for System {
+    fn invoke(self, context: &Context) -> Outcome {
+        let until = self.filter.iter().any(|(name, _)| name == "until");
+        if self.volumes && until {
+            return Err(Stop::Usage("the \"until\" filter is not supported with \"--volumes\"".into()));
         }
+        let images_line = if self.all {
+            "all images without at least one container associated to them"
+        } else {
+            "all dangling images"
+        };
+        let mut lines = vec!["all stopped containers"];
+        lines.extend(self.volumes.then_some("all anonymous volumes not used by at least one container"));
+        lines.push(images_line);
+        let what = lines.iter().map(|line| format!("  - {line}\n")).collect::<String>();
+        if !self.force && !confirm(&format!("This will remove:\n{what}"))? {
+            return Ok(0);
+        }
+        let home = context.home()?;
+        let mut out = Output::new();
+        let mut reclaimed = containers(&mut out, &home, &self.filter)?;
+        if self.volumes {
+            let (names, bytes) = engine::prune_volumes(&home)?;
+            section(&mut out, "Deleted Volumes:", names.iter().map(String::as_str))?;
+            reclaimed += bytes;
+        }
+        reclaimed += images(&mut out, &home, self.all, &self.filter)?;
+        out.line(&format!("Total reclaimed space: {}", units::decimal(reclaimed)))?;
+        out.done()
     }
-    Ok(layers.values().sum())
+}
+
+/// Prunes containers and says which; the bytes that went.
+fn containers(out: &mut Output, home: &Home, filter: &[(String, String)]) -> Outcome<u64> {
+    let pruned = engine::prune(home, filter)?;
+    section(out, "Deleted Containers:", pruned.containers.iter().map(AsRef::as_ref))?;
+    Ok(pruned.reclaimed)
+}
+
+/// Prunes images and says which; the bytes that went.
+fn images(out: &mut Output, home: &Home, all: bool, filter: &[(String, String)]) -> Outcome<u64> {
+    let (removed, collected) = upkeep::prune_images(home, all, filter)?;
+    let lines: Vec<String> = removed.iter().map(|line| super::rmi::line(line).to_lowercase()).collect();
+    section(out, "Deleted Images:", lines.iter().map(String::as_str))?;
+    Ok(collected.bytes)
+}
+
+fn section<'a>(out: &mut Output, title: &str, lines: impl Iterator<Item = &'a str>) -> Outcome<()> {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return Ok(());
+    }
+    out.line(title)?;
+    lines.try_for_each(|line| out.line(line))?;
+    out.line("")
 }
 
 /// Docker's question; no answer is no.

@@ -53,6 +53,8 @@ pub enum Fix {
     Layout,
     /// index.json is made anew from the manifests that are there; their names are lost.
     Names,
+    /// The catalog of images is forgotten, and made anew by whoever lists them.
+    Catalog,
     /// The lease with this lock file is deleted if its owner is gone.
     Lease(PathBuf),
 }

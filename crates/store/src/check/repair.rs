@@ -41,6 +41,9 @@ pub fn repair(store: &Store, report: &Report, in_use: &dyn Fn() -> Result<InUse>
                 store.lock_exclusive().and_then(|_lock| store.write_layout()).map(|()| "written anew".into())
             }
             Fix::Names => names_anew(store),
+            Fix::Catalog => {
+                store.lock_exclusive().and_then(|_lock| store.forget_catalog()).map(|()| "forgotten".into())
+            }
             Fix::Lease(lock) => drop_lease(lock),
         };
         all.push(Repaired { object: finding.object.clone(), outcome });

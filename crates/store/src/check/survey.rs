@@ -244,6 +244,10 @@ impl Survey {
                 self.document(store, &pushed, None, &user);
             }
         }
+        for target in store.catalog_differs(&names) {
+            let problem = format!("says other things of image {target} than its documents");
+            self.report.find("file catalog.json", problem, REPAIR, Fix::Catalog);
+        }
         let unread = names.unread();
         if unread > 0 {
             let problem = format!("has {unread} entries that are none, or whose digest is not sha256");
