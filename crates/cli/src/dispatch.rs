@@ -10,7 +10,6 @@ use std::io::{self, Write as _};
 
 /// Commands of Docker that come later, and when.
 const LATER: &[(&str, &str)] = &[
-    ("pull", "registries are not supported yet; load an image with `skep load`"),
     ("search", "registries are not supported yet"),
     ("build", "building images is not supported yet; see `skep commit` and `skep import`"),
     ("buildx", "building images is not supported yet"),

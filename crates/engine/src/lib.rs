@@ -29,6 +29,7 @@ pub mod manifest;
 pub mod names;
 pub mod processes;
 pub mod prune;
+pub mod pull;
 pub mod push;
 pub mod recover;
 pub mod registries;

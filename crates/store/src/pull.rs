@@ -17,11 +17,15 @@
 //! layer is published, and whoever gets it looks again what is still missing. Nobody waits for one lock while holding
 //! another, so nobody waits for ever.
 
+mod described;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use failure::{Context, Error, Kind, Result};
 use rustix::fs::{CWD, Mode, OFlags, fstatvfs, openat};
+
+pub use self::described::{Described, Member, choose, describe, platforms};
 
 use crate::documents::{Manifest, Parts, blobs_of};
 use crate::jobs::{self, Next, Origin, Outcome, Source, Task};
@@ -62,6 +66,21 @@ pub struct Pull {
     pub names: Vec<Name>,
 }
 
+/// Whether all of it is here, and called so.
+///
+/// # Errors
+/// The documents are no manifests; the names cannot be read.
+pub fn is_here(store: &Store, pull: &Pull) -> Result<bool> {
+    let names = store.names()?;
+    let named = |name: &Name| {
+        let reference = name.reference.as_ref();
+        reference.and_then(|reference| names.find(reference)).is_some_and(|found| found.target == name.target)
+    };
+    Ok(pull.names.iter().all(named)
+        && pull.documents.iter().all(|document| store.has_blob(&Digest::of(document)))
+        && wanted(pull)?.iter().all(|item| item.is_in(store)))
+}
+
 /// Brings in what is missing of some images and names them. Nobody sees a name before all that it needs is here.
 ///
 /// # Errors
@@ -73,7 +92,7 @@ pub fn pull(store: &Store, pull: &Pull, remote: &dyn Remote, progress: &mut dyn 
     for document in &pull.documents {
         needs.push(Need::Blob(staging.put(document)?));
     }
-    let wanted = wanted(&staging, &pull.manifests)?;
+    let wanted = wanted(pull)?;
     needs.extend(wanted.iter().map(|item| Need::Blob(item.blob.digest)));
     needs.extend(wanted.iter().filter_map(|item| item.tree).map(|tree| Need::Layer(tree.chain)));
     staging.need(&needs)?;
@@ -100,6 +119,12 @@ struct Item {
     anew: bool,
 }
 
+impl Item {
+    fn is_in(&self, store: &Store) -> bool {
+        store.has_blob(&self.blob.digest) && self.tree.is_none_or(|tree| store.has_layer(&tree.chain))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Unpacked {
     chain: ChainId,
@@ -107,11 +132,12 @@ struct Unpacked {
 }
 
 /// All that the manifests need beside documents, each thing once, in their order.
-fn wanted(staging: &Staging<'_>, manifests: &[Digest]) -> Result<Vec<Item>> {
+fn wanted(pull: &Pull) -> Result<Vec<Item>> {
+    let documents = pull.documents.iter().map(|document| (Digest::of(document), document)).collect();
     let mut items = Vec::new();
     let mut seen = BTreeSet::new();
-    for digest in manifests {
-        for item in items_of(staging, digest)? {
+    for digest in &pull.manifests {
+        for item in items_of(&documents, digest)? {
             if seen.insert((item.blob.digest, item.tree)) {
                 items.push(item);
             }
@@ -120,14 +146,16 @@ fn wanted(staging: &Staging<'_>, manifests: &[Digest]) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-fn items_of(staging: &Staging<'_>, digest: &Digest) -> Result<Vec<Item>> {
-    let bytes = Store::read_document(staging.open_blob(digest)?, digest)?;
+fn items_of(documents: &BTreeMap<Digest, &Vec<u8>>, digest: &Digest) -> Result<Vec<Item>> {
+    let missing = |digest: &Digest| Error::internal(format!("document `{digest}` was not given"));
+    let read = |digest: &Digest| documents.get(digest).map(|bytes| (*bytes).clone()).ok_or_else(|| missing(digest));
+    let bytes = read(digest)?;
     let name = digest.to_string();
     if !Parts::parse(&bytes, &name)?.is_image {
         let items = blobs_of(&bytes, &name)?.into_iter().map(|blob| Item { blob, tree: None, anew: false });
         return Ok(items.collect());
     }
-    let manifest = Manifest::read(staging, digest)?;
+    let manifest = Manifest::read_by(read, digest)?;
     let mut items = Vec::new();
     for (layer, chain) in manifest.layers.iter().zip(&manifest.chain) {
         if [".foreign.", ".nondistributable."].iter().any(|kind| layer.media_type.contains(kind)) {
@@ -166,7 +194,7 @@ impl<'p> Pulling<'_, 'p> {
         let mut bytes = 0_u64;
         for item in wanted {
             let label = item.blob.digest;
-            if self.is_here(&item) {
+            if item.is_in(self.staging.store()) {
                 self.progress.present(&label);
                 continue;
             }
@@ -195,10 +223,6 @@ impl<'p> Pulling<'_, 'p> {
             return Err(Error::new(Kind::Unavailable, message));
         }
         Ok(())
-    }
-
-    fn is_here(&self, item: &Item) -> bool {
-        self.staging.has_blob(&item.blob.digest) && item.tree.is_none_or(|tree| self.staging.has_layer(&tree.chain))
     }
 
     /// What is to be done for an item whose partial blob is ours.
@@ -281,7 +305,7 @@ impl<'p> jobs::Work<'p> for Pulling<'_, 'p> {
                 self.waiting.push_back(item);
                 continue;
             };
-            if self.is_here(&item) {
+            if item.is_in(self.staging.store()) {
                 partial.discard()?;
                 self.progress.finish(&label);
                 continue;

@@ -37,6 +37,7 @@ impl Invoke for Create {
         let dry_run = self.creation.dry_run();
         let cidfile = self.creation.cidfile().map(str::to_owned);
         let stdin = self.creation.streams().stdin;
+        let before = self.creation.before(&self.image[0]);
         let mut request = self.creation.request(self.image)?;
         request.stdin_once = request.open_stdin && stdin;
         let home = context.home()?;
@@ -45,6 +46,7 @@ impl Invoke for Create {
             out.text(&engine::dry_run(&home, request)?)?;
             return out.done();
         }
+        before.pull(&home)?;
         let cidfile = IdFile::new(cidfile)?;
         let created = engine::create(&home, request)?;
         created.warnings.iter().for_each(|line| output::warn(line));

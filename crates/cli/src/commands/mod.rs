@@ -31,6 +31,7 @@ mod pause;
 mod progress;
 mod prune;
 mod ps;
+mod pull;
 mod push;
 mod rename;
 mod rm;
@@ -56,6 +57,7 @@ pub(crate) static ALL: &[Entry] = &[
     run::ENTRY,
     exec::ENTRY,
     ps::ENTRY,
+    pull::ENTRY,
     images::ENTRY,
     attach::ENTRY,
     commit::ENTRY,

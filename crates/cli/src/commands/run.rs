@@ -20,7 +20,8 @@ pub(super) const ENTRY: Entry = Entry::new::<Run>(
 .refusing_with_125();
 
 const EXAMPLES: &str = "\
-IMAGE is a name or id of `skep images`, or needs no image at all:
+IMAGE is a name, pulled from its registry if it is not here (see `skep pull`), or an id of `skep images`, or needs no image
+at all:
   rootfs:PATH       that directory as the read-only base
   oci:PATH[:NAME]   an OCI image layout
   host:             this machine's own root filesystem, read-only, under a writable layer
@@ -60,6 +61,7 @@ impl Invoke for Run {
         let streams = if self.detach { Streams::default() } else { self.creation.streams() };
         let dry_run = self.creation.dry_run();
         let cidfile = self.creation.cidfile().map(str::to_owned);
+        let before = self.creation.before(&self.image[0]);
         let mut request = self.creation.request(self.image)?;
         request.stdin_once = request.open_stdin && streams.stdin;
         let home = context.home()?;
@@ -69,6 +71,7 @@ impl Invoke for Run {
             return out.done();
         }
         needs_terminal(request.terminal, streams.stdin)?;
+        before.pull(&home)?;
         let cidfile = IdFile::new(cidfile)?;
         let keys = self.detach_keys.as_deref();
         let mut created = Created { cidfile, said: Vec::new() };

@@ -7,15 +7,17 @@ mod program;
 pub(super) mod refused;
 mod security;
 
+use super::pull::Before;
 use crate::exit::{Outcome, Stop};
 use clap::Args;
 use engine::Request;
+use program::Program;
 
 /// Every flag of a new container.
 #[derive(Debug, Args)]
 pub(super) struct Creation {
     #[command(flatten)]
-    program: program::Program,
+    program: Program,
     #[command(flatten)]
     files: files::Files,
     #[command(flatten)]
@@ -43,6 +45,12 @@ impl Creation {
     /// Whether only the plan is wanted.
     pub(super) fn dry_run(&self) -> bool {
         self.program.dry_run
+    }
+
+    /// How the image is pulled before.
+    pub(super) fn before(&self, image: &str) -> Before {
+        let Program { pull: when, quiet, platform, .. } = &self.program;
+        Before { when: *when, quiet: *quiet, image: image.to_owned(), platform: platform.clone() }
     }
 
     /// The streams to connect to in the foreground: those of `-a`, else stdout and stderr, and stdin with `-i`.

@@ -1,11 +1,11 @@
 //! The program: its name, streams, variables, directory, user, end.
 
+use crate::commands::pull::When;
 use crate::exit::Outcome;
 use crate::values::{Parsed, directory, environment, label};
 use clap::Args;
 use engine::Request;
 use engine::request::LogOptions;
-use failure::Error;
 
 #[derive(Debug, Args)]
 pub(super) struct Program {
@@ -63,12 +63,12 @@ pub(super) struct Program {
     /// Seconds between that signal and SIGKILL; -1 waits for ever [default: 10]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     stop_timeout: Option<i64>,
-    /// Pull the image before: "missing" or "never" ("always" needs registries, which come later)
+    /// Pull the image before: "always", "never", or when it is "missing" (the default)
     #[arg(long, value_name = "WHEN", default_value = "missing", hide_default_value = true, value_parser = pull)]
-    pull: String,
+    pub(super) pull: When,
     /// The platform the image must be for: OS[/ARCH[/VARIANT]]
     #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
+    pub(super) platform: Option<String>,
     /// Where the output is kept: json-file (the default) or none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
@@ -79,8 +79,8 @@ pub(super) struct Program {
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Do not show progress of a pull
-    #[arg(short, long, hide = true)]
-    quiet: bool,
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// Only "no" so far
     #[arg(long, hide = true, value_parser = restart)]
     restart: Option<String>,
@@ -94,11 +94,6 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn apply(self, request: &mut Request) -> Outcome<()> {
-        if self.pull == "always" {
-            let line =
-                format!("cannot pull `{}`: registries are not supported yet; load it with `skep load`", request.image);
-            return Err(Error::unsupported(line).into());
-        }
         for file in &self.env_file {
             request.environment.extend(environment::file(file)?);
         }
@@ -135,9 +130,11 @@ fn stream(text: &str) -> Parsed<String> {
     }
 }
 
-fn pull(text: &str) -> Parsed<String> {
+fn pull(text: &str) -> Parsed<When> {
     match text {
-        "always" | "missing" | "never" => Ok(text.into()),
+        "always" => Ok(When::Always),
+        "missing" => Ok(When::Missing),
+        "never" => Ok(When::Never),
         _ => Err(format!("invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\"")),
     }
 }
