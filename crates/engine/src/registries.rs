@@ -5,6 +5,7 @@
 //! hosts.toml       /etc/skep/certs.d/<host>/, /etc/containerd/certs.d/<host>/
 //! certificates     the same, and /etc/containers/certs.d/<host>/, /etc/docker/certs.d/<host>/
 //! accounts         $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json or ~/.docker/config.json, then podman's auth.json
+//! policy           the first of /etc/skep/policy.json, /etc/containers/policy.json
 //! proxies          HTTPS_PROXY, HTTP_PROXY, NO_PROXY
 //! ```
 //! With `SKEP_CONFIG` that directory is asked in place of all that are named `/etc/...` here.
@@ -17,9 +18,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use failure::Result;
+use reference::Digest;
 pub use reference::Reference;
 pub use registry::{Access, Registries, Repository, Secret, Which};
-use registry::{Accounts, Places, Proxies, Settings};
+use registry::{Accounts, Places, Policy, Proxies, Settings};
 
 /// The variables that matter to registries.
 const VARIABLES: [&str; 13] = [
@@ -62,6 +64,7 @@ impl Environment {
 pub struct Session {
     settings: Settings,
     registries: Rc<Registries>,
+    policies: Vec<PathBuf>,
 }
 
 impl Session {
@@ -71,7 +74,7 @@ impl Session {
     /// A file that cannot be read or is wrong; the error names it and the line.
     pub fn open(environment: &Environment) -> Result<Self> {
         let settings = settings(environment)?;
-        Ok(Self { registries: Registries::new(settings.clone()), settings })
+        Ok(Self { registries: Registries::new(settings.clone()), settings, policies: policies(environment) })
     }
 
     /// The image that a person means by a name to pull or push. A name in full means itself; for a short one files may
@@ -91,6 +94,15 @@ impl Session {
         self.registries.repository(reference, access)
     }
 
+    /// Whether the policy lets `digest`, which is what `reference` refers to in its repository, be pulled. Signatures are
+    /// fetched only where the policy asks for them.
+    ///
+    /// # Errors
+    /// It may not; the error names the rule and its file.
+    pub fn verify(&self, repository: &Repository, reference: &Reference, digest: &Digest) -> Result<()> {
+        Policy::read(&self.policies)?.verify(repository, reference, digest)
+    }
+
     /// The client below, for who needs more than one repository.
     pub fn registries(&self) -> &Rc<Registries> {
         &self.registries
@@ -105,17 +117,29 @@ pub(crate) fn settings(environment: &Environment) -> Result<Settings> {
 
 /// Where the settings are.
 fn places(environment: &Environment) -> Places {
-    let own = environment.path("SKEP_CONFIG");
-    let in_each = |name: &str, directories: &[&str]| match &own {
-        Some(own) => vec![own.join(name)],
-        None => directories.iter().map(|directory| Path::new("/etc").join(directory).join(name)).collect(),
-    };
     let registries = match environment.path("CONTAINERS_REGISTRIES_CONF") {
         Some(path) => vec![path],
-        None => in_each("registries.conf", &["skep", "containers"]),
+        None => in_each(environment, "registries.conf", &["skep", "containers"]),
     };
-    let certificates = if own.is_some() { Vec::new() } else { in_each("certs.d", &["containers", "docker"]) };
-    Places { registries, hosts: in_each("certs.d", &["skep", "containerd"]), certificates }
+    let hosts = in_each(environment, "certs.d", &["skep", "containerd"]);
+    let certificates = match environment.path("SKEP_CONFIG") {
+        Some(_) => Vec::new(),
+        None => in_each(environment, "certs.d", &["containers", "docker"]),
+    };
+    Places { registries, hosts, certificates }
+}
+
+/// Where the policy is; the first that is there counts.
+fn policies(environment: &Environment) -> Vec<PathBuf> {
+    in_each(environment, "policy.json", &["skep", "containers"])
+}
+
+/// The paths of a file in directories of /etc, or in the one that stands in for them.
+fn in_each(environment: &Environment, name: &str, directories: &[&str]) -> Vec<PathBuf> {
+    match environment.path("SKEP_CONFIG") {
+        Some(own) => vec![own.join(name)],
+        None => directories.iter().map(|directory| Path::new("/etc").join(directory).join(name)).collect(),
+    }
 }
 
 /// Where accounts are.

@@ -26,6 +26,19 @@ impl Source<'_> {
         })
     }
 
+    /// Reads the text as JSON.
+    ///
+    /// # Errors
+    /// It is none, or a value has the wrong type.
+    pub(crate) fn json<T: DeserializeOwned>(self) -> Result<T> {
+        serde_json::from_str(self.text).map_err(|error| {
+            let reason = error.to_string();
+            // serde_json says the place at the end; it is said in front here, as for every file.
+            let reason = reason.split(" at line ").next().unwrap_or(&reason);
+            Error::invalid(format!("`{}`, line {}: {reason}", self.path.display(), error.line()))
+        })
+    }
+
     /// The failure that something at this byte is wrong.
     pub(crate) fn wrong_at(self, byte: usize, reason: impl AsRef<str>) -> Error {
         let before = self.text.as_bytes().iter().take(byte);
