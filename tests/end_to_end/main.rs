@@ -7,10 +7,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown only when a test fails, or says what it skipped")]
 
 mod crash;
+mod disk_usage;
 mod exit_codes;
 mod filesystem;
 mod harness;
 mod hostile;
+mod image_mount;
 mod images;
 mod isolation;
 mod lifecycle;

@@ -94,13 +94,13 @@ pub(crate) fn print<R: Row>(
             }
             out.text(&table::align(&text, Widths::default()))
         }
-        Format::Json => rows.iter().try_for_each(|row| out.line(&whole(headings, row).to_string())),
+        Format::Json => rows.iter().try_for_each(|row| out.line(&Value::from(whole(headings, row)).to_string())),
         Format::Lines(template) => rows.iter().try_for_each(|row| out.line(&render(template, headings, row)?)),
     }
 }
 
 fn render<R: Row>(template: &Template, headings: &[Heading], row: &R) -> Result<String> {
-    let data = if template.shows_all() { whole(headings, row) } else { Value::Object(Map::new()) };
+    let data = if template.shows_all() { whole(headings, row).into() } else { Value::Object(Map::new()) };
     let methods = |name: &str, arguments: &[Value]| match arguments {
         [] => row.field(name),
         _ => row.method(name, arguments),
@@ -108,8 +108,9 @@ fn render<R: Row>(template: &Template, headings: &[Heading], row: &R) -> Result<
     template.render_with(&data, &methods)
 }
 
-fn whole<R: Row>(headings: &[Heading], row: &R) -> Value {
-    headings.iter().filter_map(|(name, _)| Some(((*name).to_owned(), row.field(name)?))).collect::<Map<_, _>>().into()
+/// All fields of a row.
+pub(crate) fn whole<R: Row>(headings: &[Heading], row: &R) -> Map<String, Value> {
+    headings.iter().filter_map(|(name, _)| Some(((*name).to_owned(), row.field(name)?))).collect()
 }
 
 fn cell<R: Row>(row: &R, name: &str) -> String {

@@ -12,7 +12,7 @@ pub use store::{
 };
 
 use crate::config::{ConfigBase, ContainerConfig};
-use crate::{Home, list};
+use crate::{Home, image_mounts, list};
 
 /// Loads all images of an archive, or those for a platform.
 ///
@@ -122,6 +122,7 @@ pub fn in_use(home: &Home) -> Result<InUse> {
             containers.push(user);
         }
     }
+    containers.extend(image_mounts::users(home)?);
     Ok(InUse { containers, resume_for: home.settings().map_or(store::RESUME_FOR, |settings| settings.resume_for) })
 }
 

@@ -18,6 +18,7 @@ mod files;
 pub mod find;
 mod home;
 pub mod ids;
+pub mod image_mounts;
 pub mod images;
 pub mod info;
 pub mod inspect;
@@ -43,6 +44,7 @@ mod state;
 pub mod statistics;
 mod supervise;
 pub mod upkeep;
+pub mod usage;
 pub mod volumes;
 
 pub use changes::{Change, ChangeKind, CommitRequest, commit, diff, export};

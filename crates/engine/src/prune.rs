@@ -106,7 +106,10 @@ impl Filter {
 }
 
 /// A moment, or how long ago: `24h`, `2026-01-01T00:00:00Z`.
-fn until(text: &str) -> Result<Timestamp> {
+///
+/// # Errors
+/// Neither.
+pub fn until(text: &str) -> Result<Timestamp> {
     monitor::log::parse_time(text, Timestamp::now())
         .map_err(|_| Error::invalid(format!("`until={text}` is neither a time nor a duration such as `24h`")))
 }

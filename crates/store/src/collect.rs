@@ -13,6 +13,7 @@
 //! lease needs it, and it was not written to for as long as cut-off commands are waited for.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::hash::Hash;
 use std::io;
@@ -38,7 +39,7 @@ pub struct InUse {
 /// A container that uses an image.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// What to call it in a message.
+    /// What to call it in a message. The image may also be mounted: then it is the path.
     pub container: String,
     /// Whether it runs.
     pub running: bool,
@@ -48,6 +49,20 @@ pub struct User {
     pub image: ImageId,
     /// The layers it is mounted from.
     pub layers: Vec<ChainId>,
+}
+
+impl User {
+    /// Whether it is no container but a mount of the image (`skep image mount`).
+    pub fn is_mount(&self) -> bool {
+        self.container.starts_with('/')
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_mount() { "mount" } else { "container" };
+        write!(formatter, "{what} `{}`", self.container)
+    }
 }
 
 /// One line of `skep rmi`.
@@ -110,8 +125,7 @@ fn remove_name(
         && last
         && !force
     {
-        let (container, id) = (&user.container, image.id.short());
-        let reason = format!("container `{container}` is using its referenced image {id}");
+        let reason = format!("{user} is using its referenced image {}", image.id.short());
         let message = format!("unable to remove repository reference `{reference}` (must force): {reason}");
         return Err(Error::conflict(message));
     }
@@ -131,7 +145,7 @@ fn remove_id(image: &Image, force: bool, in_use: &InUse, names: &mut Names, remo
     };
     let users = || in_use.containers.iter().filter(|user| user.manifest == image.manifest);
     if let Some(user) = users().find(|user| user.running) {
-        let reason = format!("image is being used by running container `{}`", user.container);
+        let reason = format!("image is being used by running {user}");
         return conflict("cannot be forced", reason);
     }
     let all = names.of(&image.target);
@@ -141,7 +155,7 @@ fn remove_id(image: &Image, force: bool, in_use: &InUse, names: &mut Names, remo
     if let Some(user) = users().next()
         && !force
     {
-        let reason = format!("image is being used by stopped container `{}`", user.container);
+        let reason = format!("image is being used by stopped {user}");
         return conflict("must be forced", reason);
     }
     names.remove_target(&image.target);
@@ -215,7 +229,7 @@ const PARTIAL: &str = "partial";
 
 /// A thing of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Node {
+pub(crate) enum Node {
     Manifest(Digest),
     Blob(Digest),
     Layer(ChainId),
@@ -299,7 +313,7 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
 }
 
 /// What a thing needs. A manifest is a blob too. An index may list images that are not here.
-fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
+pub(crate) fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
     let Node::Manifest(manifest) = node else { return Ok(Vec::new()) };
     let parts = Parts::parse(&store.read_blob(&manifest)?, &manifest.to_string())?;
     let mut needed = vec![Node::Blob(manifest)];

@@ -50,6 +50,7 @@ pub mod push;
 pub mod save;
 pub mod tarball;
 pub mod untrusted;
+pub mod usage;
 pub mod writable;
 
 pub use archive::drain as read_whole_archive;

@@ -24,10 +24,10 @@ mod lookup;
 mod skeleton;
 mod views;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use failure::{Context, Result};
+use failure::{Context, Error, Result};
 
 use crate::{ChainId, Store};
 use assemble::{Stack, Way};
@@ -49,6 +49,29 @@ pub enum Base {
     Directory(PathBuf),
     /// `host:`: this machine's own root file system, without the engine's data and without `/run`.
     Host,
+}
+
+/// An image's tree for the host to look at, as a detached mount: read-only, without the skeleton, and without set-uid
+/// programs or devices that work.
+///
+/// # Errors
+/// The image has no layers, or one is missing.
+pub fn mount_image(store: &Store, layers: &[ChainId]) -> Result<OwnedFd> {
+    let mount = match layers {
+        [] => return Err(Error::unsupported("the image has no layers, and so no tree to mount")),
+        // One layer is a tree already, and overlayfs wants two.
+        [only] => views::detach(&store.layer_tree(only), None)?,
+        _ => {
+            let lower = Lower::new(store, &Base::Layers(layers.to_vec()))?;
+            let Views { mounts, lower } = Views::of_lower(&lower, None, Way::Best)?;
+            let stack = Stack { views: mounts, lower, upper: None, writable: None };
+            stack.mount(None, Way::Best).context("mount the image")?
+        }
+    };
+    let set = sys::mount::READ_ONLY | sys::mount::NO_SET_UID | sys::mount::NO_DEVICES;
+    let attributes = sys::mount::Attributes { set, ..Default::default() };
+    sys::mount::set_attributes(mount.as_fd(), attributes).context("make the mount read-only")?;
+    Ok(mount)
 }
 
 /// How ids 0..65535 of a container are seen on the host.

@@ -1,6 +1,7 @@
 //! `skep images`: a line for each name of each image.
 
 use super::filter::filter;
+use super::image_tree as tree;
 use crate::context::Context;
 use crate::entry::{Entry, Group, Invoke};
 use crate::exit::{Outcome, Stop};
@@ -20,7 +21,7 @@ pub(super) const ENTRY: Entry = Entry::new::<Images>(
 );
 
 const EXAMPLES: &str = "\
-Filters: dangling, label, reference, before, since.
+Filters: dangling, label, reference, before, since, until (a time or how long ago).
 Fields of a format: ID Repository Tag Digest CreatedSince CreatedAt Size.
 
 Examples:
@@ -48,11 +49,14 @@ struct Images {
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
+    /// Show what each image takes of the disk, and its images for each platform
+    #[arg(long, conflicts_with_all = ["digests", "format", "quiet"])]
+    tree: bool,
     #[arg(hide = true)]
     repository: Option<String>,
 }
 
-const HEADINGS: &[Heading] = &[
+pub(super) const HEADINGS: &[Heading] = &[
     ("Containers", "CONTAINERS"),
     ("CreatedAt", "CREATED AT"),
     ("CreatedSince", "CREATED"),
@@ -78,6 +82,9 @@ impl Invoke for Images {
             lines.retain(|line| line.matches(wanted));
         }
         let mut out = Output::new();
+        if self.tree {
+            return tree::show(out, &home, &lines, self.no_trunc);
+        }
         if self.quiet && format.is_table() {
             let mut shown: Vec<String> = Vec::new();
             for line in &lines {
@@ -100,8 +107,8 @@ impl Invoke for Images {
 }
 
 /// One name of an image.
-struct Line<'a> {
-    image: &'a ImageSummary,
+pub(super) struct Line<'a> {
+    pub(super) image: &'a ImageSummary,
     repository: String,
     tag: String,
     digest: String,
@@ -109,7 +116,7 @@ struct Line<'a> {
     now: Timestamp,
 }
 
-fn lines(images: &[ImageSummary], whole: bool, digests: bool) -> Vec<Line<'_>> {
+pub(super) fn lines(images: &[ImageSummary], whole: bool, digests: bool) -> Vec<Line<'_>> {
     const NONE: &str = "<none>";
     let now = Timestamp::now();
     let mut lines = Vec::new();
@@ -135,7 +142,16 @@ fn lines(images: &[ImageSummary], whole: bool, digests: bool) -> Vec<Line<'_>> {
 }
 
 impl Line<'_> {
-    fn id(&self) -> String {
+    /// `NAME:TAG`.
+    pub(super) fn name(&self) -> String {
+        match self.repository.as_str() {
+            "<none>" => "<untagged>".to_owned(),
+            _ if self.tag == "<none>" => format!("{}@{}", self.repository, self.digest),
+            _ => format!("{}:{}", self.repository, self.tag),
+        }
+    }
+
+    pub(super) fn id(&self) -> String {
         let id = self.image.id.to_string();
         if self.whole { id } else { id.trim_start_matches("sha256:").chars().take(12).collect() }
     }
@@ -203,6 +219,10 @@ fn keep<'a>(lines: Vec<Line<'a>>, all: &[ImageSummary], name: &str, value: &str)
         "reference" => {
             let value = value.to_owned();
             Box::new(move |line| line.matches(&value))
+        }
+        "until" => {
+            let until = engine::prune::until(value)?;
+            Box::new(move |line| line.created().is_some_and(|created| created < until))
         }
         "before" | "since" => {
             let moment = created_of(value)?;

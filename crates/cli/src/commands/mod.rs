@@ -7,6 +7,7 @@ mod completion;
 mod cp;
 mod create;
 mod creation;
+mod df;
 mod diff;
 mod each;
 mod exec;
@@ -16,6 +17,8 @@ mod file_output;
 mod filter;
 mod history;
 mod idfile;
+mod image_mount;
+mod image_tree;
 mod image_view;
 mod images;
 mod import;
@@ -89,15 +92,18 @@ pub(crate) static ALL: &[Entry] = &[
     manifest::PUSH,
     manifest::REMOVE,
     push::ENTRY,
+    image_mount::MOUNT,
     rmi::ENTRY,
     save::ENTRY,
     tag::ENTRY,
+    image_mount::UNMOUNT,
     completion::ENTRY,
     check::ENTRY,
     info::ENTRY,
     login::LOGIN,
     login::LOGOUT,
     prune::SYSTEM,
+    df::ENTRY,
     version::ENTRY,
     inspect::CONTAINER,
     inspect::IMAGE,

@@ -58,7 +58,7 @@ struct Ps {
     size: bool,
 }
 
-const HEADINGS: &[Heading] = &[
+pub(super) const HEADINGS: &[Heading] = &[
     ("Command", "COMMAND"),
     ("CreatedAt", "CREATED AT"),
     ("ID", "CONTAINER ID"),
@@ -103,10 +103,10 @@ impl Invoke for Ps {
 }
 
 /// A container as it is shown.
-struct Line {
-    summary: Summary,
-    whole: bool,
-    now: Timestamp,
+pub(super) struct Line {
+    pub(super) summary: Summary,
+    pub(super) whole: bool,
+    pub(super) now: Timestamp,
 }
 
 impl Line {

@@ -91,8 +91,17 @@ pub(super) struct Views {
 impl Views {
     /// Opens the layers of a base, and the skeleton below them.
     pub(super) fn open(lower: &Lower, skeleton: &Path, mapping: Option<&IdMap<'_>>, way: Way) -> Result<Views> {
-        let mut views = match lower {
-            Lower::Layers { directory, trees } => layers(directory, trees, mapping)?,
+        let mut views = Self::of_lower(lower, mapping, way)?;
+        let view = detach(skeleton, mapping)?;
+        views.lower.push(open_directory(view.as_fd(), Path::new(".")).context("open the mount points")?);
+        views.mounts.push(view);
+        Ok(views)
+    }
+
+    /// Opens the layers of a base alone.
+    pub(super) fn of_lower(lower: &Lower, mapping: Option<&IdMap<'_>>, way: Way) -> Result<Views> {
+        match lower {
+            Lower::Layers { directory, trees } => layers(directory, trees, mapping),
             Lower::Directory { path, hidden } => {
                 let mut base = detach(path, mapping)?;
                 if !hidden.is_empty() {
@@ -100,13 +109,9 @@ impl Views {
                         .with_context(|| format!("use `{}` as a root file system", path.display()))?;
                 }
                 let root = open_directory(base.as_fd(), Path::new(".")).context("open the base")?;
-                Views { mounts: vec![base], lower: vec![root] }
+                Ok(Views { mounts: vec![base], lower: vec![root] })
             }
-        };
-        let view = detach(skeleton, mapping)?;
-        views.lower.push(open_directory(view.as_fd(), Path::new(".")).context("open the mount points")?);
-        views.mounts.push(view);
-        Ok(views)
+        }
     }
 }
 
@@ -144,7 +149,7 @@ pub(super) fn missing_layer(tree: &Path) -> Error {
 }
 
 /// A detached clone of the mount that `path` lies on, rooted there, without submounts, with the container's ids.
-fn detach(path: &Path, mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
+pub(super) fn detach(path: &Path, mapping: Option<&IdMap<'_>>) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let view = rustix::mount::open_tree(CWD, path, flags)
         .with_context(|| format!("open the mount of `{}`", path.display()))?;
