@@ -21,4 +21,5 @@ mod login;
 #[path = "../engines/place.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod place;
+mod policy;
 mod selftests;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! what does the tag refer to?              one request, and the last one if all of it is here under that name
+//! may it be used?                          the policy; what a signature is for is what the name refers to
 //! index -> the manifests that are wanted   this machine's platform, the one that was asked for, or all
 //! manifest -> configuration                small documents, verified, in memory; those that are here are not asked for
-//! may it be used?                          the policy
 //! layers, the name                         `store::pull`: several processes at once, each with connections of its own
 //! ```
 
@@ -84,6 +84,7 @@ pub fn pull(
                 .digest
         }
     };
+    session.verify(&repository, name, &digest)?;
     // A digest says more than the tag beside it, which is not compared with anything.
     let name = if name.digest().is_some() { name.pinned(digest) } else { name.clone() };
     let mut documents = Documents { store, repository: &repository, name: &name, all: BTreeMap::new() };
