@@ -32,6 +32,8 @@ struct Reason {
     code: String,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    detail: serde_json::Value,
 }
 
 /// What an answer that is none means for whoever asks next. `what` is what was asked for.
@@ -77,6 +79,9 @@ fn reason(answer: &mut Answer) -> String {
     let status = ureq::http::StatusCode::from_u16(answer.status).ok();
     let name = || status.and_then(|status| status.canonical_reason()).unwrap_or_default().to_lowercase();
     let bytes = answer.bytes(LONGEST).unwrap_or_default();
+    if !html && let Some(said) = store_words(&bytes) {
+        return said;
+    }
     if html || bytes.first() == Some(&b'<') {
         return format!("{} (with a web page; is this a registry?)", name());
     }
@@ -90,10 +95,17 @@ pub(crate) fn words(bytes: &[u8]) -> String {
 }
 
 fn said(refusal: Refusal) -> String {
-    let reasons = refusal.errors.into_iter().map(|Reason { code, message }| match (code.as_str(), message.as_str()) {
-        (_, "") => code,
-        ("", _) => message,
-        _ => format!("{code}: {message}"),
+    let reasons = refusal.errors.into_iter().map(|Reason { code, message, detail }| {
+        let words = match (code.as_str(), message.as_str()) {
+            (_, "") => code,
+            ("", _) => message,
+            _ => format!("{code}: {message}"),
+        };
+        // Which of a manifest's blobs it lacks.
+        match detail.get("digest").and_then(serde_json::Value::as_str) {
+            Some(digest) => format!("{words} ({digest})"),
+            None => words,
+        }
     });
     let mut all: Vec<_> = reasons.filter(|reason| !reason.is_empty()).collect();
     if all.is_empty() {
@@ -101,6 +113,14 @@ fn said(refusal: Refusal) -> String {
         all.extend(alone.into_iter().flatten().find(|text| !text.is_empty()));
     }
     shortened(&all.join("; "))
+}
+
+/// What a store of objects says to which a registry redirects: `<Error><Code>AccessDenied</Code><Message>...`.
+fn store_words(bytes: &[u8]) -> Option<String> {
+    let text = str::from_utf8(bytes).ok()?;
+    let inside = |tag: &str| Some(text.split_once(&format!("<{tag}>"))?.1.split_once('<')?.0.trim());
+    let code = inside("Code").filter(|_| text.contains("<Error>"))?;
+    Some(shortened(&inside("Message").map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"))))
 }
 
 fn plain(bytes: &[u8]) -> String {
@@ -112,5 +132,33 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_registrys_words() {
+        let blob =
+            r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"sha256:a"}}]}"#;
+        let long = "a".repeat(300);
+        for (body, expected) in [
+            (blob, "MANIFEST_BLOB_UNKNOWN: blob unknown (sha256:a)"),
+            (r#"{"errors":[{"code":"A"},{"message":"b","detail":null}]}"#, "A; b"),
+            (r#"{"errors":[{"code":"A","message":"b","detail":[{"Type":"x"}]}]}"#, "A: b"),
+            (r#"{"details":"incorrect username or password"}"#, "incorrect username or password"),
+            (r#"{"error":"invalid_grant","error_description":"too old"}"#, "too old"),
+            ("\n no such thing \nmore", "no such thing"),
+            ("", ""),
+            (&long, &format!("{}…", "a".repeat(200))),
+        ] {
+            assert_eq!(words(body.as_bytes()), expected, "{body}");
+        }
+        let store =
+            "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+        assert_eq!(store_words(store.as_bytes()).as_deref(), Some("AccessDenied: Request has expired"));
+        assert_eq!(store_words(b"<html><Code>x</Code>"), None);
     }
 }
