@@ -55,6 +55,9 @@ use crate::{Digest, Limits, Progress};
 /// How often somebody else's work is looked at when that is what a task waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The length of a blob that two processes decompress and unpack sooner than one.
+const WORTH_TWO: u64 = 512 << 10;
+
 /// A part of an archive, or all of it.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -84,6 +87,17 @@ pub(crate) enum Origin<'a> {
         /// How much of it is there, not verified.
         present: u64,
     },
+}
+
+impl Origin<'_> {
+    /// How long the blob is, where that is known.
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Archive(Source::Segment { length, .. }) => Some(*length),
+            Self::Archive(Source::Stream(_)) => None,
+            Self::Registry { blob, .. } => Some(blob.size),
+        }
+    }
 }
 
 /// A layer to bring in.
@@ -254,11 +268,12 @@ enum Part {
 fn start(limits: &Limits, lease: BorrowedFd<'_>, task: Task<'_>) -> Result<Running> {
     let (index, label, outcome) = (task.index, task.label, Outcome::default());
     let mut running = Running { index, label, name: task.name, parts: Vec::new(), failed: None, outcome };
+    let is_small = task.origin.length().is_some_and(|length| length < WORTH_TWO);
     match (task.copy_to, task.tree) {
         (Some(target), Some(tree)) => {
             let (sender, receiver) = follow::channel()?;
             let blob = follow::Blob { file: follow::reopen(&target)?, offset: 0, known: 0, tickets: Some(receiver) };
-            running.unpack(blob, tree, limits, lease)?;
+            running.unpack(blob, is_small, tree, limits, lease)?;
             let work = copier::Work { origin: task.origin, target, tickets: Some(sender), limits: *limits };
             running.parts.insert(0, (Part::Copier, copier::start(work, lease)?));
         }
@@ -270,7 +285,8 @@ fn start(limits: &Limits, lease: BorrowedFd<'_>, task: Task<'_>) -> Result<Runni
             let Origin::Archive(Source::Segment { file, offset, length }) = task.origin else {
                 return Err(Error::internal("a pipe cannot be unpacked without being stored"));
             };
-            running.unpack(follow::Blob { file, offset, known: length, tickets: None }, tree, limits, lease)?;
+            let blob = follow::Blob { file, offset, known: length, tickets: None };
+            running.unpack(blob, is_small, tree, limits, lease)?;
         }
         (None, None) => {}
     }
@@ -304,11 +320,22 @@ fn listen(running: &mut [Running], most: Option<Duration>, progress: &mut dyn Pr
 }
 
 impl Running {
-    /// Starts what decompresses and what writes the tree.
-    fn unpack(&mut self, blob: follow::Blob, tree: OwnedFd, limits: &Limits, lease: BorrowedFd<'_>) -> Result<()> {
-        let (pipe, child) = inflater::start(blob.try_clone()?, lease)?;
-        self.parts.push((Part::Inflater, child));
-        let work = unpacker::Work { blob, inflated: Some(pipe), tree, limits: *limits };
+    /// Starts what decompresses and what writes the tree: for a small layer, one process.
+    fn unpack(
+        &mut self,
+        blob: follow::Blob,
+        is_small: bool,
+        tree: OwnedFd,
+        limits: &Limits,
+        lease: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let mut inflated = None;
+        if !is_small {
+            let (pipe, child) = inflater::start(blob.try_clone()?, lease)?;
+            self.parts.push((Part::Inflater, child));
+            inflated = Some(pipe);
+        }
+        let work = unpacker::Work { blob, inflated, tree, limits: *limits };
         self.parts.push((Part::Unpacker, unpacker::start(work, lease)?));
         Ok(())
     }
