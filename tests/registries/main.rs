@@ -12,14 +12,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
+mod accounts;
 #[path = "../end_to_end/harness/archive.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod archive;
-#[allow(dead_code, reason = "the trials that use the rest come with what they try")]
+mod engines;
 mod harness;
+mod lies;
 mod login;
+mod mirrors;
 #[path = "../engines/place.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod place;
 mod policy;
+mod resume;
 mod selftests;
+mod sharing;
+mod transport;

@@ -6,7 +6,7 @@ use crate::harness::registry::{Guard, Registry};
 use crate::harness::scene::Scene;
 use crate::harness::token::{PASSWORD, TokenServer, USER};
 use crate::harness::tools::layers;
-use crate::harness::tree::{Times, Tree};
+use crate::harness::tree::Tree;
 use std::path::Path;
 
 #[test]
@@ -76,7 +76,7 @@ chmod 640 b && scent clover set && touch -h -d @1700000000 a b link null
     let tree = |name: &str, change: &str| {
         let directory = scene.path(name);
         scene.tool(&["bash", "-euc", &format!("{make}\n{change}"), &directory]);
-        Tree::read(Path::new(&directory), Times::Kept)
+        Tree::read(Path::new(&directory))
     };
     let first = tree("first", "");
     first.assert_same(&tree("same", "touch -d @1 ."), "made twice");

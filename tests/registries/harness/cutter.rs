@@ -5,6 +5,7 @@
 //! Then, as the cut says, blobs go on ([`Cut::Once`]) or all is refused until [`Cutter::heal`] ([`Cut::Outage`]).
 
 use super::http::{Request, Server, answer, forward, head, read_head};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -20,8 +21,20 @@ pub(crate) enum Cut {
     Stall,
 }
 
+/// What becomes of a request that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Nothing: it arrives, and so does its answer.
+    Neither,
+    /// The registry never sees it.
+    Request,
+    /// The registry does as it says; the client never hears of it.
+    Answer,
+}
+
 /// One request for which an answer went to the client.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "shown when an assertion prints the log")]
 pub(crate) struct Passed {
     pub(crate) method: String,
     pub(crate) target: String,
@@ -48,6 +61,8 @@ struct State {
     /// Cuts so far: a connection that was there when one happened ends.
     cuts: usize,
     counted: Vec<String>,
+    /// Which writing requests from now on get lost, and how.
+    losses: VecDeque<Loss>,
     log: Vec<Passed>,
 }
 
@@ -78,6 +93,11 @@ impl Cutter {
         self.state.lock().unwrap().budget = Some((after, how));
     }
 
+    /// Loses writing requests or their answers, in this order.
+    pub(crate) fn lose(&self, losses: impl IntoIterator<Item = Loss>) {
+        self.state.lock().unwrap().losses.extend(losses);
+    }
+
     /// Whether the cut has come.
     pub(crate) fn is_cut(&self) -> bool {
         self.state.lock().unwrap().cuts > 0
@@ -101,25 +121,37 @@ pub(crate) fn blob_bytes(log: &[Passed]) -> u64 {
 }
 
 fn pass(request: &Request, socket: &mut TcpStream, to: SocketAddr, state: &Mutex<State>) {
-    if state.lock().unwrap().broken.is_some() {
+    let cuts = {
+        let state = state.lock().unwrap();
+        if state.broken.is_some() {
+            return;
+        }
+        state.cuts
+    };
+    let writes = !matches!(request.method.as_str(), "GET" | "HEAD");
+    let loss = if writes { state.lock().unwrap().losses.pop_front() } else { None };
+    if loss == Some(Loss::Request) {
         return;
     }
     let Ok(mut upstream) = forward(request, to) else {
         return answer(request, socket, "502 Bad Gateway", &[], b"");
     };
     let Some((first, headers)) = read_head(&mut upstream) else { return };
+    if loss == Some(Loss::Answer) {
+        return;
+    }
     let (_, status) = first.split_once(' ').unwrap_or_default();
     let code = status.split(' ').next().and_then(|code| code.parse().ok()).unwrap_or(0);
     let kept = headers.iter().filter(|(name, _)| name != "connection");
     let kept: Vec<_> = kept.map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let range = request.header("range").map(str::to_owned);
     let (method, target) = (request.method.clone(), request.target.clone());
-    let (index, cuts, counts) = {
+    let (index, counts) = {
         let mut state = state.lock().unwrap();
         let counted = request.blob().is_some_and(|digest| state.counted.iter().any(|counted| counted == digest));
         let counts = counted && request.method == "GET" && matches!(code, 200 | 206);
         state.log.push(Passed { method, target, range, status: code, sent: 0, counts });
-        (state.log.len() - 1, state.cuts, counts)
+        (state.log.len() - 1, counts)
     };
     head(socket, status, &kept, None);
     let mut piece = vec![0; 16 << 10];

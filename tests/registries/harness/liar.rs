@@ -97,8 +97,6 @@ pub(crate) enum Lie {
 pub(crate) struct Liar {
     server: Server,
     log: Arc<Mutex<Vec<Request>>>,
-    /// Bytes of its one layer.
-    pub(crate) size: usize,
 }
 
 /// The image that it has.
@@ -113,7 +111,6 @@ impl Liar {
     /// Serves until it is dropped.
     pub(crate) fn start(lie: Lie) -> Self {
         let fake = Fake::new(&lie);
-        let size = fake.layer.len();
         let log = Arc::new(Mutex::new(Vec::new()));
         let requests = Arc::clone(&log);
         let server = Server::start(move |request, socket| {
@@ -124,7 +121,7 @@ impl Liar {
             };
             fake.answer(&lie, number, request, socket);
         });
-        Self { server, log, size }
+        Self { server, log }
     }
 
     /// The address, as it stands in names of images.
@@ -242,7 +239,7 @@ impl Fake {
 
     fn answer_layer(&self, lie: &Lie, number: usize, request: &Request, socket: &mut TcpStream) {
         let from =
-            request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+            request.header("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
         let location = match lie {
             Lie::Elsewhere(host) => format!("http://{host}{}", request.target),
             Lie::RedirectLoop => format!("{}?{number}", request.path()),

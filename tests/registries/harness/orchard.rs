@@ -3,7 +3,7 @@
 //! ```text
 //! 0  trees     modes, owners, xattrs, links, devices, long and odd names, times
 //! 1  pruning   whiteouts, an opaque directory, a file that becomes a directory and one that was one
-//! 2… fruit/N   a file of a megabyte that does not compress, one layer per number: images share those of equal number
+//! 2… fruit/N   a file that does not compress, one layer per number: images share those of equal number
 //! ```
 
 use crate::archive::{Archive, Layer};
@@ -11,7 +11,7 @@ use serde_json::json;
 use tar::{EntryType, Header};
 
 /// Bytes of the file in a layer of fruit.
-pub(crate) const FRUIT: usize = 1 << 20;
+pub(crate) const FRUIT: usize = 300_000;
 
 /// `security.capability` of a program that may bind low ports: version 2, `cap_net_bind_service` permitted and effective.
 const CAPABILITY: &str = "\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";

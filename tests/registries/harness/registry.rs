@@ -3,7 +3,7 @@
 //! It finds its port itself (port 0) and names it in its log, so that two tests never want the same one. Who may use it
 //! is said by [`Guard`]; with TLS, its certificate is signed by an authority of the test's own.
 
-use super::scene::Scene;
+use super::scene::{NAME, Scene};
 use super::token::{ISSUER, SERVICE, TokenServer};
 use crate::place::retry;
 use serde_json::json;
@@ -96,6 +96,11 @@ impl Registry {
         self.address.to_string()
     }
 
+    /// The address by a name, which is not believed because it is this machine's own.
+    pub(crate) fn named(&self) -> String {
+        format!("{NAME}:{}", self.address.port())
+    }
+
     /// The certificate of who signed the registry's.
     pub(crate) fn authority(&self) -> String {
         format!("{}/authority.crt", self.directory)
@@ -135,7 +140,7 @@ cd "$0"
 curve="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
 openssl req -x509 $curve -keyout authority.key -out authority.crt -subj "/CN=an authority" -days 3650
 openssl req $curve -keyout server.key -out server.csr -subj "/CN=a registry"
-printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\n' >names
+printf 'subjectAltName=IP:127.0.0.1,DNS:registry.test\n' >names
 openssl x509 -req -in server.csr -CA authority.crt -CAkey authority.key -CAcreateserial -out server.crt \
     -days 3650 -extfile names
 "#;

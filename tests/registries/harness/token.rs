@@ -34,6 +34,7 @@ const REFRESH: &str = "refresh-token-of-bee";
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "shown when an assertion prints the log")]
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) scopes: Vec<String>,
@@ -44,6 +45,7 @@ pub(crate) struct Asked {
 /// The server.
 pub(crate) struct TokenServer {
     server: Server,
+    host: String,
     /// The certificate that signs, in PEM, for the registry's configuration.
     pub(crate) certificate: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -73,12 +75,17 @@ impl TokenServer {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
         let server = Server::start(move |request, socket| grant(request, socket, &signer, &log));
-        Self { server, certificate, asked }
+        Self { host: server.host(), server, certificate, asked }
+    }
+
+    /// From now on called so in [`TokenServer::realm`], as one that is elsewhere is.
+    pub(crate) fn name(&mut self, host: &str) {
+        self.host = format!("{host}:{}", self.server.address.port());
     }
 
     /// Where clients are sent.
     pub(crate) fn realm(&self) -> String {
-        format!("http://{}/token", self.server.host())
+        format!("http://{}/token", self.host)
     }
 
     /// What was asked since the start, or since the last call.

@@ -2,7 +2,7 @@
 
 use super::orchard;
 use super::scene::Scene;
-use super::tree::{Times, Tree};
+use super::tree::Tree;
 use crate::archive::Archive;
 use serde_json::Value;
 use std::path::Path;
@@ -59,7 +59,7 @@ impl Scene {
         let image = format!("oci:{layout}:image");
         self.tool(&["skopeo", "copy", "--quiet", "--src-tls-verify=false", source, &image]);
         self.tool(&["umoci", "unpack", "--image", &format!("{layout}:image"), &bundle]);
-        let tree = Tree::read(&Path::new(&bundle).join("rootfs"), Times::Kept);
+        let tree = Tree::read(&Path::new(&bundle).join("rootfs"));
         self.tool(&["rm", "-rf", &layout, &bundle]);
         tree
     }
@@ -75,7 +75,7 @@ impl Scene {
         std::fs::create_dir(&directory).unwrap();
         let options = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-p"];
         self.tool(&[&["tar", "-x", "-f", &archive, "-C", &directory], &options[..]].concat());
-        let tree = Tree::read(Path::new(&directory), Times::Kept);
+        let tree = Tree::read(Path::new(&directory));
         self.tool(&["rm", "-rf", &archive, &directory]);
         tree
     }

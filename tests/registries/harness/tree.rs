@@ -23,20 +23,11 @@ pub(crate) struct Tree {
     lines: Vec<String>,
 }
 
-/// Whether times of change are a part of what a tree is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Times {
-    /// To the second: what every tool that keeps them keeps.
-    Kept,
-    /// The tool does not keep them.
-    Lost,
-}
-
 impl Tree {
     /// Reads the tree below a directory.
     #[track_caller]
-    pub(crate) fn read(root: &Path, times: Times) -> Self {
-        let mut reader = Reader { times, first_names: HashMap::new(), lines: Vec::new() };
+    pub(crate) fn read(root: &Path) -> Self {
+        let mut reader = Reader { first_names: HashMap::new(), lines: Vec::new() };
         reader.directory(root, ".");
         assert!(!reader.lines.is_empty(), "{} is empty", root.display());
         Self { lines: reader.lines }
@@ -62,7 +53,6 @@ impl Tree {
 }
 
 struct Reader {
-    times: Times,
     /// Of files with several names, by device and inode.
     first_names: HashMap<(u64, u64), String>,
     lines: Vec<String>,
@@ -102,9 +92,8 @@ impl Reader {
             FileType::Fifo => format!("fifo {mode:o} {owner}"),
             other => format!("{other:?} {mode:o} {owner}"),
         };
-        // Two layers may both have touched a directory: which time it has is not the same with all tools.
-        let timed = self.times == Times::Kept && kind != FileType::Directory;
-        let time = if timed { format!(" time {}", status.st_mtime) } else { String::new() };
+        // To the second. Two layers may both have touched a directory: which time it has is not the same with all tools.
+        let time = if kind != FileType::Directory { format!(" time {}", status.st_mtime) } else { String::new() };
         self.lines.push(format!("{name} {what}{time}{}", attributes(path)));
         if kind == FileType::Directory {
             self.directory(path, name);
