@@ -75,7 +75,10 @@ impl Repository {
             return last;
         }
         let others: Vec<_> = failures.iter().map(|(_, error)| error.to_string()).collect();
-        Error::new(last.kind(), format!("{last}; before that: {}", others.join("; ")))
+        let message = format!("{last}; before that: {}", others.join("; "));
+        // Mirrors have other names than what was asked for.
+        let name = self.name();
+        Error::new(last.kind(), if message.contains(&name) { message } else { format!("{name}: {message}") })
     }
 }
 

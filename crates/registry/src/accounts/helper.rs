@@ -65,8 +65,9 @@ impl Helper {
         let mut programs = directories.filter(|path| path.is_absolute()).map(|directory| directory.join(&name));
         match programs.find(|program| program.is_file() && access(program, Access::EXEC_OK).is_ok()) {
             Some(program) => Ok(Self { name, program, patience: PATIENCE }),
+            // Not the kind "not found": that is what is said of an image that a registry does not have.
             None => {
-                Err(Error::not_found(format!("credential helper `{name}`, which `{file}` names, is not in your PATH")))
+                Err(Error::invalid(format!("credential helper `{name}`, which `{file}` names, is not in your PATH")))
             }
         }
     }
