@@ -25,6 +25,7 @@ mod mirrors;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod place;
 mod policy;
+mod pushes;
 mod resume;
 mod selftests;
 mod sharing;
