@@ -13,6 +13,7 @@
 //! | `accounts` | `config.json` of Docker, `auth.json` of podman | files of the user |
 //! | `hosts_toml` | containerd's `hosts.toml` | files of the machine |
 //! | `registries_conf` | podman's `registries.conf` | files of the machine |
+//! | `policy` | `policy.json`, and behind a zero a key, a signature's manifest, what was signed | files of the machine, registries |
 //! | `user` | `USER` with the texts of passwd and group | images |
 //! | `mount_options` | the option words of mounts, up to the plan | whoever calls the runtime |
 //! | `cpu_list` | `0-3,8` | the command line, `config.json` |
@@ -44,6 +45,7 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("accounts", accounts),
     ("hosts_toml", hosts_toml),
     ("registries_conf", registries_conf),
+    ("policy", policy),
     ("user", user),
     ("mount_options", mount_options),
     ("cpu_list", cpu_list),
@@ -148,6 +150,19 @@ pub(crate) fn registries_conf(bytes: &[u8]) {
             is_a_line(&error);
         }
     }
+}
+
+/// A policy; behind a zero each, a key in PEM, the manifest of signatures, and what one of them covers.
+pub(crate) fn policy(bytes: &[u8]) {
+    let mut parts = bytes.split(|byte| *byte == 0);
+    let mut part = || parts.next().unwrap_or_default();
+    if let Ok(text) = str::from_utf8(part())
+        && let Err(error) = registry::Policy::parse(Path::new("/etc/containers/policy.json"), text)
+    {
+        is_a_line(&error);
+    }
+    let (key, manifest, payload) = (part(), part(), part());
+    registry::untrusted::signatures(key, manifest, payload);
 }
 
 /// `USER` in the first line, then passwd and group with a zero between them. A number is never looked up as a name.

@@ -101,3 +101,38 @@ fn mistakes_of_the_command_line_are_said_as_docker_says_them() {
     ended.assert_one_line_error(&["127.0.0.1:1"]);
     assert!(!Path::new(&scene.path("elsewhere")).exists(), "bad input changes nothing");
 }
+
+/// Types answers at a terminal of its own; prints what it showed, and whether it shows what is typed afterwards.
+const TYPIST: &str = r#"
+import os, pty, sys, termios
+end, other = pty.openpty()
+child = os.fork()
+if child == 0:
+    os.setsid()
+    [os.dup2(other, fd) for fd in range(3)]
+    os.execv(sys.argv[1], ["skep", "login", sys.argv[2]])
+shown = b""
+def until(text):
+    global shown
+    while text not in shown:
+        shown += os.read(end, 1000)
+for question, answer in [(b"Username: ", b"bee\n"), (b"Password: ", b"hox\x7fney\r")]:
+    until(question)
+    if question == b"Password: ":
+        while termios.tcgetattr(end)[3] & termios.ECHO:
+            pass
+    os.write(end, answer)
+until(b"Login Succeeded")
+os.waitpid(child, 0)
+print(shown.decode(), "shows again:", bool(termios.tcgetattr(end)[3] & termios.ECHO))
+"#;
+
+#[test]
+fn a_password_is_typed_and_not_shown() {
+    let Some(scene) = Scene::new("typed", &["python3"]) else { return };
+    let registry = Registry::start(&scene, "registry", &Guard::Password, false);
+    let skep = crate::place::binary().display().to_string();
+    let shown = scene.tool(&["timeout", "60", "python3", "-c", TYPIST, &skep, &registry.host()]);
+    assert!(shown.contains("Username: bee") && shown.contains("shows again: True"), "{shown}");
+    assert!(!shown.contains("honey") && !shown.contains("hox"), "{shown}");
+}

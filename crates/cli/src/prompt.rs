@@ -28,7 +28,7 @@ pub(crate) fn secret(question: &str) -> Outcome<Secret> {
     let raw = Raw::enter()?;
     let answer = typed(&mut io::stdin().lock());
     drop(raw);
-    ask("\r\n")?;
+    ask("\n")?;
     answer
 }
 

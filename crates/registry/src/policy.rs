@@ -157,5 +157,20 @@ fn keys(rule: &Rule<'_>, keys: &Keys) -> Result<Vec<PublicKey>> {
     Ok(found)
 }
 
+/// Reads what strangers write, for fuzzing.
+pub(crate) fn read_strangers(key: &[u8], manifest: &[u8], payload: &[u8]) {
+    let signatures = fetch::layers(manifest);
+    for key in PublicKey::all(&String::from_utf8_lossy(key)).unwrap_or_default() {
+        for (_, size, signature) in &signatures {
+            assert!(*size <= LONGEST);
+            let _ = key.holds(payload, signature);
+        }
+    }
+    let Ok(payload) = payload::Payload::parse(payload) else { return };
+    if let Ok(own) = Reference::parse(&payload.identity) {
+        let _ = identity::Identity::MatchRepoDigestOrExact.fits(&own, &payload.identity).is_ok();
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use crate::address::Address;
 use crate::challenge::Challenge;
 use crate::dns::{self, Record, Reply};
-use crate::{document, failure_body, lists, names, tokens};
+use crate::{document, failure_body, lists, names, policy, tokens};
 
 /// `WWW-Authenticate`, and `Location`: the addresses that we are sent to. Gives back the lines of what was refused.
 pub fn headers(text: &str) -> Vec<String> {
@@ -66,4 +66,9 @@ pub fn names(bytes: &[u8]) -> bool {
             other => other.is_some(),
         })
     })
+}
+
+/// A key of a policy, the manifest that holds signatures, and what one of them covers.
+pub fn signatures(key: &[u8], manifest: &[u8], payload: &[u8]) {
+    policy::read_strangers(key, manifest, payload);
 }

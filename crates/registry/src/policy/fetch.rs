@@ -113,7 +113,7 @@ fn of_manifest(repository: &Repository, bytes: &[u8], found: &mut Vec<Found>) ->
 }
 
 /// The payloads of a signature's manifest: digest, size, signature.
-fn layers(manifest: &[u8]) -> Vec<(Digest, u64, Vec<u8>)> {
+pub(super) fn layers(manifest: &[u8]) -> Vec<(Digest, u64, Vec<u8>)> {
     let Ok(manifest) = serde_json::from_slice::<Manifest>(manifest) else { return Vec::new() };
     let signature = |layer: &Layer| {
         let text = layer.annotations.get(ANNOTATION)?;
