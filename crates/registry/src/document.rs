@@ -1,5 +1,7 @@
 //! Manifests and indexes as they arrive: proved to be what was asked for, and to be what they are said to be.
 
+use std::cell::Cell;
+
 use failure::{Error, Result};
 use reference::Digest;
 use serde::Deserialize;
@@ -57,6 +59,8 @@ impl Repository {
     /// # Errors
     /// No endpoint answers, or the answer says nothing that can be relied on.
     pub fn head_manifest(&self, which: Which<'_>) -> Result<Option<Found>> {
+        // What is not found may also be something of ours.
+        let absent = Cell::new(false);
         let found = self.first(
             |endpoint| offers(endpoint, which),
             |endpoint| {
@@ -64,12 +68,15 @@ impl Repository {
                 let mut answer = self.ask(endpoint, request)?;
                 match answer.status {
                     200 => self.found(endpoint, &answer, which),
-                    _ => Err(failure_body::trouble(&mut answer, &self.manifest_name(which))),
+                    status => {
+                        absent.set(status == 404);
+                        Err(failure_body::trouble(&mut answer, &self.manifest_name(which)))
+                    }
                 }
             },
         );
         match found {
-            Err(error) if error.kind() == failure::Kind::NotFound => Ok(None),
+            Err(error) if error.kind() == failure::Kind::NotFound && absent.get() => Ok(None),
             found => found.map(Some),
         }
     }

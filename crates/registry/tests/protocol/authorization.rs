@@ -63,6 +63,13 @@ fn a_wrong_password_is_tried_once() {
 }
 
 #[test]
+fn credentials_that_cannot_be_had_are_no_missing_image() {
+    let server = Server::start(|_| Reply::new(401, "").with("www-authenticate", "Basic realm=x"));
+    let repository = Settings { broken: true, ..Settings::of(&[&server]) }.repository(Access::Pull);
+    assert_eq!(repository.head_manifest(Which::Tag("1")).unwrap_err().to_string(), "no such helper");
+}
+
+#[test]
 fn a_token_is_asked_for_once_and_remembered() {
     let server = with_tokens(|_| Reply::new(200, r#"{"token":"good","expires_in":18446744073709551615}"#));
     let repository = Settings::of(&[&server]).repository(Access::Pull);
