@@ -195,6 +195,51 @@ fn saved_to_standard_output() {
 }
 
 #[test]
+fn from_one_home_to_another_and_into_a_directory() {
+    let (skep, other) = (Skep::new(), Skep::new());
+    let archive = layered().write(skep.file("layered.tar"));
+    skep.ok(["load", "-q", "-i", archive.to_str().unwrap()]);
+    let line = |from: &Skep, to: &Skep| {
+        let at = |skep: &Skep| {
+            format!(
+                "{} --root {} --run-root {}",
+                crate::harness::binary().display(),
+                skep.root().display(),
+                skep.run_root().display()
+            )
+        };
+        format!("{} save layered:1 | {} load", at(from), at(to))
+    };
+    assert_eq!(sh(&line(&skep, &other)).trim(), "Loaded image: layered:1");
+    assert_eq!(skep.ok(["images", "-q", "--no-trunc"]), other.ok(["images", "-q", "--no-trunc"]));
+    // On one host there is nothing to do, and nothing changes.
+    let before = tree(&skep.root());
+    assert_eq!(sh(&line(&skep, &skep)).trim(), "Loaded image: layered:1");
+    assert_eq!(tree(&skep.root()), before);
+
+    let error = skep.fails(1, ["save", "--format", "oci-dir", "layered:1"]);
+    assert!(error.contains("-o"), "{error}");
+    let directory = skep.file("layout");
+    skep.ok(["save", "--format", "oci-dir", "-o", directory.to_str().unwrap(), "layered:1"]);
+    let error = skep.fails(1, ["save", "--format", "oci-dir", "-o", directory.to_str().unwrap(), "layered:1"]);
+    assert!(error.contains("not empty"), "{error}");
+    let third = Skep::new();
+    third.ok(["load", "-q", "-i", &format!("oci:{}", directory.display())]);
+    assert_eq!(third.ok(["images", "-q", "--no-trunc"]), skep.ok(["images", "-q", "--no-trunc"]));
+    skep.fails(1, ["save", "--platform", "linux/s390x", "-o", "/dev/null", "layered:1"]);
+    skep.fails(1, ["load", "--platform", "linux/s390x", "-i", archive.to_str().unwrap()]);
+    if have("umoci") {
+        unpack_with_umoci(&skep, &format!("docker-archive:{}", archive.display()), &skep.file("original"));
+        sh(&format!(
+            "umoci unpack --image {}:layered:1 {} 2>/dev/null || umoci unpack --image {0}:docker.io/library/layered:1 {1}",
+            directory.display(),
+            skep.file("ours").display()
+        ));
+        assert_eq!(tree(&skep.file("ours/rootfs")), tree(&skep.file("original/rootfs")));
+    }
+}
+
+#[test]
 fn import_makes_an_image_of_a_tree() {
     let skep = Skep::new();
     let tar = busybox_layer().file("etc/flag", "bees").bytes();
@@ -251,6 +296,20 @@ fn inspect_and_history() {
     assert_eq!(image["RepoTags"][0], "layered:1");
     assert_eq!(image["Os"], "linux");
     assert_eq!(image["RootFS"]["Layers"].as_array().unwrap().len(), 2);
+    assert!(Path::new(image["GraphDriver"]["Data"]["UpperDir"].as_str().unwrap()).join("srv").is_dir());
+    let manifest = image["Descriptor"]["digest"].as_str().unwrap();
+    assert_eq!(image["RepoDigests"][0], format!("layered@{manifest}"));
+    assert_eq!(image["Descriptor"]["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    let own = format!("linux/{}", image["Architecture"].as_str().unwrap());
+    let id = image["Id"].as_str().unwrap();
+    for name in ["layered:1", id] {
+        skep.ok(["image", "inspect", "--platform", &own, name]);
+        skep.ok(["history", "--platform", &own, name]);
+        for command in [&["image", "inspect"][..], &["history"]] {
+            let error = skep.fails(1, [command, &["--platform", "linux/s390x", name]].concat());
+            assert!(error.contains("linux/s390x"), "{error}");
+        }
+    }
     assert_eq!(image["Config"]["Env"][0], "PATH=/bin");
     assert_eq!(skep.ok(["history", "-q", "layered:1"]).lines().count(), 2);
     assert!(skep.ok(["history", "layered:1"]).starts_with("IMAGE"));

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use failure::Result;
+use failure::{Error, Result};
 pub use store::collect::{Collected, InUse, Removed, User};
 pub use store::save::{Format, Request as SaveRequest};
 pub use store::{
-    ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Platform, Progress,
-    Quiet, Reference,
+    ChainId, ConfigChange, ConfigDocument, Digest, Image, ImageId, ImageSummary, Import, Input, Loaded, Platform,
+    Progress, Quiet, Reference,
 };
 
 use crate::config::{ConfigBase, ContainerConfig};
@@ -79,6 +79,22 @@ pub fn images(home: &Home) -> Result<Vec<ImageSummary>> {
 /// None or more than one is.
 pub fn image(home: &Home, text: &str) -> Result<Image> {
     home.store()?.resolve(text)
+}
+
+/// The image that is called so; of one for several platforms, that for `platform`.
+///
+/// # Errors
+/// None or more than one is, or it is for other platforms.
+pub fn image_for(home: &Home, text: &str, platform: Option<&Platform>) -> Result<Image> {
+    let image = home.store()?.resolve_for(text, platform)?;
+    // An id names one image, whatever platform it is for.
+    let own = image.platform();
+    match platform {
+        Some(wanted) if *wanted != own => {
+            Err(Error::not_found(format!("image `{text}` is for {own}, not for {wanted}")))
+        }
+        _ => Ok(image),
+    }
 }
 
 /// Gives an image one more name.

@@ -54,6 +54,12 @@ pub struct ImageSummary {
 }
 
 impl Image {
+    /// What it runs on.
+    pub fn platform(&self) -> Platform {
+        let variant = self.config.variant().as_deref();
+        Platform::new(&self.config.os().to_string(), &self.config.architecture().to_string(), variant)
+    }
+
     /// The configuration's own bytes, for the fields that the OCI types lack (Docker's `Healthcheck`, `OnBuild`,
     /// `Shell`, `StopTimeout`) and for changes that must keep what they do not know.
     ///

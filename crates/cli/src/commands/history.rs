@@ -9,7 +9,7 @@ use crate::output::Output;
 use crate::units;
 use crate::values::switch;
 use clap::{ArgAction, Parser};
-use engine::images;
+use engine::images::{self, Platform};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -33,6 +33,9 @@ struct History {
     /// Don't truncate output
     #[arg(long)]
     no_trunc: bool,
+    /// Of an image for several platforms, the one for OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
@@ -53,7 +56,8 @@ impl Invoke for History {
     fn invoke(self, context: &Context) -> Outcome {
         let format = Format::of(self.format.as_deref())?;
         let home = context.home()?;
-        let image = images::image(&home, &self.image)?;
+        let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
+        let image = images::image_for(&home, &self.image, platform.as_ref())?;
         let store = home.store()?;
         let document = image.document(store)?;
         let sizes: Vec<u64> = image.layers.iter().map(|layer| store.layer_size(layer)).collect::<Result<_, _>>()?;

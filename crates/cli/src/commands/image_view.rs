@@ -1,18 +1,42 @@
 //! An image in the shape of Docker's JSON: the configuration's own document under Docker's names.
 
 use engine::Home;
-use engine::images::{self, Image};
-use failure::{Error, Result};
+use engine::images::{self, ChainId, Image, Platform};
+use failure::Result;
 use serde_json::{Map, Value, json};
 
 /// The image as `docker image inspect` shows it.
 ///
 /// # Errors
 /// No such image.
-pub(super) fn inspect(home: &Home, name: &str) -> Result<Value> {
-    let image = images::image(home, name)?;
+pub(super) fn inspect(home: &Home, name: &str, platform: Option<&Platform>) -> Result<Value> {
+    let image = images::image_for(home, name, platform)?;
     let store = home.store()?;
-    Ok(view(&image, image.size(store)?, image.document(store)?.json()))
+    let mut value = view(&image, image.size(store)?, image.document(store)?.json());
+    value["GraphDriver"] = driver(&image, |layer| store.layer_tree(layer).display().to_string());
+    value["Descriptor"] = descriptor(&image, &store.read_blob(&image.target)?);
+    Ok(value)
+}
+
+/// Where the unpacked layers are, in overlay2's words.
+fn driver(image: &Image, place: impl Fn(&ChainId) -> String) -> Value {
+    let mut data = Map::new();
+    let mut places = image.layers.iter().rev().map(place);
+    if let Some(top) = places.next() {
+        data.insert("UpperDir".into(), top.into());
+    }
+    let lower: Vec<String> = places.collect();
+    if !lower.is_empty() {
+        data.insert("LowerDir".into(), lower.join(":").into());
+    }
+    json!({ "Name": "overlay2", "Data": data })
+}
+
+/// What the image's names refer to.
+fn descriptor(image: &Image, document: &[u8]) -> Value {
+    let said: Value = serde_json::from_slice(document).unwrap_or_default();
+    let kind = said["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json");
+    json!({ "mediaType": kind, "digest": image.target.to_string(), "size": document.len() })
 }
 
 fn view(image: &Image, size: u64, document: &Map<String, Value>) -> Value {
@@ -30,34 +54,21 @@ fn view(image: &Image, size: u64, document: &Map<String, Value>) -> Value {
         "Id": image.id.to_string(),
         "RepoTags": tags,
         "RepoDigests": digests,
+        "Parent": "",
         "Comment": comment,
         "Created": text("created"),
+        "DockerVersion": text("docker_version"),
         "Author": text("author"),
         "Config": config,
         "Architecture": text("architecture"),
         "Os": text("os"),
         "Size": size,
         "RootFS": { "Type": "layers", "Layers": layers },
-        "Descriptor": { "digest": image.target.to_string() },
+        "Metadata": { "LastTagTime": "0001-01-01T00:00:00Z" },
     });
     let variant = text("variant");
     if let Some(object) = value.as_object_mut().filter(|_| !variant.is_empty()) {
         object.insert("Variant".into(), variant.into());
     }
     value
-}
-
-/// The value, if it is for the platform.
-///
-/// # Errors
-/// It is for another one.
-pub(super) fn for_platform(value: Value, platform: &str, name: &str) -> Result<Value> {
-    let field = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let own = [field("Os"), field("Architecture"), field("Variant")];
-    let fits = platform.split('/').zip(&own).all(|(wanted, own)| wanted == own) && platform.split('/').count() <= 3;
-    if fits {
-        return Ok(value);
-    }
-    let own = own.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("/");
-    Err(Error::not_found(format!("image `{name}` is for {own}, not for {platform}")))
 }

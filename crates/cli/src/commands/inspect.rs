@@ -9,6 +9,7 @@ use crate::output::Output;
 use crate::template::Template;
 use clap::{Args, Parser};
 use engine::Home;
+use engine::images::Platform;
 use failure::{Error, Kind, Result};
 use serde::Serialize as _;
 use serde_json::Value;
@@ -109,11 +110,8 @@ impl Invoke for InspectContainer {
 impl Invoke for InspectImage {
     fn invoke(self, context: &Context) -> Outcome {
         show(context, &self.what, |home, name| {
-            let value = image(home, name)?;
-            match &self.platform {
-                Some(platform) => image_view::for_platform(value, platform, name),
-                None => Ok(value),
-            }
+            let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
+            image_view::inspect(home, name, platform.as_ref())
         })
     }
 }
@@ -127,7 +125,7 @@ fn container(home: &Home, name: &str, size: bool) -> Result<Value> {
 }
 
 fn image(home: &Home, name: &str) -> Result<Value> {
-    image_view::inspect(home, name)
+    image_view::inspect(home, name, None)
 }
 
 /// What is there as one array (or a template each), what is not on stderr.
