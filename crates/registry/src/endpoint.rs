@@ -9,6 +9,8 @@ use std::time::Duration;
 use failure::Result;
 use reference::Reference;
 
+use crate::Secret;
+
 /// What a repository is opened for. It decides which endpoints are asked, and the scope of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -78,7 +80,7 @@ pub struct Endpoint {
     /// Certificates.
     pub tls: Tls,
     /// Headers of every request to this endpoint, by configuration.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
 }
 
 impl Endpoint {
@@ -173,7 +175,7 @@ pub trait Lookup {
     /// The credentials are there and cannot be read, or a helper failed.
     fn credentials(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Option<Credentials>>;
 
-    /// The proxy for a host (without port): `http://[user:password@]host:port`.
+    /// The proxy for a host with its port: `http://[user:password@]host:port`.
     fn proxy(&self, host: &str, tls: bool) -> Option<String>;
 
     /// How long is waited.

@@ -174,7 +174,7 @@ impl Registries {
         }
         let own = at.same_host(&base);
         if own {
-            headers.extend(endpoint.headers.iter().cloned());
+            headers.extend(endpoint.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())));
         }
         let tls = if own { endpoint.tls.clone() } else { elsewhere(&endpoint.tls) };
         let answer = self.http.send(Message { method, to: at, headers, content }, &tls)?;

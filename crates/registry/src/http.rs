@@ -167,7 +167,10 @@ impl Http {
     }
 
     fn agent(&self, to: &Address, tls: &Tls) -> Result<Agent, Trouble> {
-        let proxy = self.lookup.proxy(to.host_name(), to.tls).map(|text| Proxy::parse(&text)).transpose();
+        let host =
+            if to.host_name().contains(':') { format!("[{}]", to.host_name()) } else { to.host_name().to_owned() };
+        let proxy = self.lookup.proxy(&format!("{host}:{}", to.port()), to.tls);
+        let proxy = proxy.map(|text| Proxy::parse(&text)).transpose();
         let proxy = proxy.map_err(|reason| Trouble::ours(Error::invalid(reason)))?;
         let mut agents = self.agents.borrow_mut();
         let process = std::process::id();

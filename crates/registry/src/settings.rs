@@ -164,7 +164,7 @@ impl Settings {
         let Told { offers, tls, headers } = told;
         endpoint.offers = offers;
         endpoint.tls = tls;
-        endpoint.headers = headers.into_iter().map(|(name, value)| (name, value.reveal().to_owned())).collect();
+        endpoint.headers = headers;
         certificates::add(&mut endpoint.tls, &self.places.certificates, host)
     }
 }

@@ -50,7 +50,7 @@ impl Proxies {
         })
     }
 
-    /// The proxy for a host: `http://[user:password@]host:port`.
+    /// The proxy for a host with its port: `http://[user:password@]host:port`.
     pub fn of(&self, host: &str, tls: bool) -> Option<&Secret> {
         let proxy = if tls { self.https.as_ref()? } else { self.http.as_ref()? };
         let direct = host::is_loopback(host) || self.exceptions.iter().any(|exception| exception.covers(host));
@@ -67,7 +67,7 @@ impl Exception {
             Self::Network(network, bits) => name.parse().is_ok_and(|address| inside(address, *network, *bits)),
             Self::Domain(domain, itself, own_port) => {
                 let below = || name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'));
-                let same_port = own_port.is_none() || port.is_none() || own_port.as_deref() == port;
+                let same_port = own_port.is_none() || own_port.as_deref() == port;
                 ((*itself && name == *domain) || below()) && same_port
             }
         }

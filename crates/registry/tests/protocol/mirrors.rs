@@ -59,7 +59,7 @@ fn a_mirror_for_digests_is_not_asked_for_tags() {
     settings.endpoints[0].offers = Offers::BY_DIGEST;
     settings.endpoints[0].namespace = Some("registry.example".to_owned());
     settings.endpoints[0].prefix = "/mirrors/v2".to_owned();
-    settings.endpoints[0].headers = vec![("x-team".to_owned(), "a".to_owned())];
+    settings.endpoints[0].headers = vec![("x-team".to_owned(), registry::Secret::new("a"))];
     let repository = settings.repository(Access::Pull);
     let digest = repository.head_manifest(Which::Tag("1")).unwrap().unwrap().digest;
     assert_eq!((mirror.asked().len(), host.asked().len()), (0, 1));
@@ -90,7 +90,7 @@ fn a_redirect_is_followed_and_nobody_else_learns_who_we_are() {
         Some(_) => Reply::new(307, "").with("location", to.clone()),
     });
     let mut settings = Settings::of(&[&host]).known_as(&host, "me", "secret");
-    settings.endpoints[0].headers = vec![("x-secret".to_owned(), "a".to_owned())];
+    settings.endpoints[0].headers = vec![("x-secret".to_owned(), registry::Secret::new("a"))];
     let repository = settings.repository(Access::Pull);
     repository.blob(&Digest::of(b"content"), 7, 3, &mut |_| Ok(())).unwrap();
     assert_eq!(store.lines(), ["GET /bucket/x?signature=y"]);
