@@ -36,6 +36,11 @@ fn a_tag_is_resolved_in_one_request_and_a_manifest_proved() {
     let found = repository.head_manifest(Which::Tag("1")).unwrap().unwrap();
     assert_eq!(server.lines(), ["HEAD /v2/team/app/manifests/1"]);
     assert_eq!(found.size, Some(DOCUMENT.len() as u64));
+    let asked = &server.asked()[0];
+    assert_eq!(asked.header("accept-encoding"), None, "a digest covers the bytes as they are");
+    assert!(
+        asked.header("accept").unwrap().contains(MANIFEST) && asked.header("user-agent").unwrap().starts_with("skep/")
+    );
     let document = repository.manifest(Which::Digest(&found.digest)).unwrap();
     assert_eq!((document.digest, document.media_type.as_str()), (found.digest, MANIFEST));
     assert_eq!(document.bytes, DOCUMENT.as_bytes());
@@ -118,7 +123,13 @@ fn a_blob_of_another_length_is_refused() {
     assert!(server.asked().iter().skip(1).all(|asked| asked.offset() == Some(3)), "only the rest is asked for");
     let (_, error) = blob_failure(|_| Reply::new(200, "<html>").with("content-type", "text/html; charset=utf-8"));
     assert!(error.to_string().ends_with("sends a web page instead"), "{error}");
-    let (_, error) = blob_failure(|_| Reply { stalls: true, length: Some(7), ..Reply::new(200, "con") });
+}
+
+#[test]
+fn a_host_that_falls_silent_is_given_up() {
+    let server = Server::start(|_| Reply { stalls: true, length: Some(7), ..Reply::new(200, "con") });
+    let settings = Settings { stall: Some(std::time::Duration::from_millis(300)), ..Settings::of(&[&server]) };
+    let error = fetch(&settings.repository(Access::Pull), &Digest::of(b"content"), 7, 0).unwrap_err();
     assert!(error.to_string().contains("nothing more arrives"), "{error}");
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) credentials: Vec<(String, Credentials)>,
     pub(crate) proxy: Option<String>,
+    /// The wait for the next byte, if a test needs it to be short.
+    pub(crate) stall: Option<Duration>,
     /// Credentials are configured and cannot be had.
     pub(crate) broken: bool,
 }
@@ -61,13 +63,8 @@ impl Lookup for Settings {
     }
 
     fn patience(&self) -> Patience {
-        let pause = Duration::from_millis(1);
-        Patience {
-            attempts: 3,
-            pause,
-            longest_pause: Duration::from_secs(2),
-            stall: Duration::from_millis(500),
-            ..Patience::default()
-        }
+        let (usual, pause) = (Patience::default(), Duration::from_millis(1));
+        let stall = self.stall.unwrap_or(usual.stall);
+        Patience { attempts: 3, pause, longest_pause: Duration::from_secs(2), stall, ..usual }
     }
 }
