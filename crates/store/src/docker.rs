@@ -141,7 +141,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<()> {
 fn read(staging: &Staging<'_>, contents: &Contents, platform: Option<&Platform>) -> Result<Vec<Described>> {
     let bytes = contents.document(MANIFEST, staging)?;
     let raw = list(&bytes, contents.name())?;
-    let known = Known::of(staging.store())?;
+    let known = Known::new(staging.store());
     let mut images = Vec::new();
     for image in raw {
         images.extend(describe(staging, contents, image, &known, platform)?);
@@ -174,7 +174,7 @@ fn describe(
     staging: &Staging<'_>,
     contents: &Contents,
     image: RawImage,
-    known: &Known,
+    known: &Known<'_>,
     platform: Option<&Platform>,
 ) -> Result<Option<Described>> {
     let path = normal(&image.config);
@@ -193,10 +193,10 @@ fn describe(
     }
     let names = image.repo_tags.unwrap_or_default();
     let names = names.iter().map(|name| Reference::parse(name)).collect::<Result<Vec<_>>>()?;
-    if let Some(image) = known.image(&ImageId(Digest::of(&config))) {
+    let chain = ChainId::chain(&diff_ids);
+    if let Some(image) = known.image(&ImageId(Digest::of(&config)), &chain) {
         return Ok(Some(Described { config, names, what: What::Known(image.clone()) }));
     }
-    let chain = ChainId::chain(&diff_ids);
     let parts =
         image.layers.iter().zip(diff_ids).zip(chain).map(|((path, diff_id), chain)| match known.layer(&chain) {
             Some(layer) => Part::Stored(layer.clone()),

@@ -29,6 +29,12 @@ fn the_list_is_right_with_and_without_the_catalog() {
     let written = fs::read(&catalog).unwrap();
     assert_eq!(list(&ground), first);
     assert_eq!(fs::read(&catalog).unwrap(), written);
+    // No document is read for it: a thousand images would have two thousand of them.
+    let config = ground.store.blob_path(&ground.store.resolve("one:1").unwrap().id.0);
+    let bytes = fs::read(&config).unwrap();
+    fs::remove_file(&config).unwrap();
+    assert_eq!(list(&ground), first);
+    fs::write(&config, bytes).unwrap();
 
     // Names are never taken from it.
     ground.store.tag("one:1", &Reference::parse("uno").unwrap()).unwrap();
