@@ -49,6 +49,7 @@ impl Fair {
         let store = image.replace(['/', ':', '.'], "-");
         self.scene.ok(&store, &["pull", "-q", image]);
         self.tree.assert_same(&self.scene.skep_tree(&store, image), image);
+        self.scene.ok(&store, &["system", "check"]);
     }
 
     /// A directory of the scene's, seen through its mounts.

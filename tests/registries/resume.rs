@@ -52,6 +52,7 @@ impl Source {
         let log = cutter.take_log();
         assert_eq!(blob_bytes(&log), self.total, "cut at {offset} of {}: {log:#?}", self.total);
         self.tree.assert_same(&self.scene.skep_tree(store, image), &format!("cut at {offset}"));
+        self.scene.ok(store, &["system", "check"]);
     }
 }
 

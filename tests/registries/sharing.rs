@@ -28,6 +28,7 @@ fn ten_pulls_at_once_fetch_each_blob_once() {
     let fetches = registry.fetches();
     assert_eq!(fetches.keys().cloned().collect::<BTreeSet<_>>(), blobs);
     assert!(fetches.values().all(|count| *count == 1), "{fetches:#?}");
+    scene.ok("one", &["system", "check"]);
     for number in [0, 9] {
         let tree = scene.archive_tree(&orchard::image("orchard:1", &fruits(number)));
         tree.assert_same(&scene.skep_tree("one", &image(number)), "pulled beside nine others");

@@ -89,10 +89,15 @@ impl Drop for Server {
     }
 }
 
-/// A port on which nobody listens: every connection is refused.
+/// A port on which nobody listens: every connection is refused. It is bound until the test process ends, so that no
+/// other server gets it.
 pub(crate) fn dead_host() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().to_string()
+    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, getsockname, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+    std::mem::forget(socket);
+    address.to_string()
 }
 
 /// Writes a whole answer with its length; the body is left away for HEAD.

@@ -89,6 +89,8 @@ pub(crate) enum Lie {
     NegativeSize,
     /// The layer is a program.
     Artifact,
+    /// A token is good for one request.
+    ShortTokens,
     /// The manifest nests lists without end.
     DeepJson,
 }
@@ -105,6 +107,8 @@ struct Fake {
     config: Vec<u8>,
     manifest: Vec<u8>,
     media_type: &'static str,
+    /// The token that was given and not used.
+    token: Mutex<Option<String>>,
 }
 
 impl Liar {
@@ -185,7 +189,7 @@ impl Fake {
             Lie::BrokenJson => manifest.to_string().into_bytes()[..200].to_vec(),
             _ => manifest.to_string().into_bytes(),
         };
-        Self { layer, config, manifest, media_type }
+        Self { layer, config, manifest, media_type, token: Mutex::default() }
     }
 
     fn answer(&self, lie: &Lie, number: usize, request: &Request, socket: &mut TcpStream) {
@@ -193,6 +197,9 @@ impl Fake {
             && number <= *count
         {
             return answer(request, socket, status, headers, b"");
+        }
+        if *lie == Lie::ShortTokens && !self.admits(number, request, socket) {
+            return;
         }
         match request.blob() {
             _ if request.path() == "/v2/" => answer(request, socket, "200 OK", &[], b"{}"),
@@ -204,6 +211,25 @@ impl Fake {
                 answer(request, socket, "404 Not Found", &[("Content-Type", "application/json")], body.as_bytes());
             }
         }
+    }
+
+    /// Gives a token, or takes it away; else asks for one.
+    fn admits(&self, number: usize, request: &Request, socket: &mut TcpStream) -> bool {
+        let mut given = self.token.lock().unwrap();
+        if request.path() == "/token" {
+            *given = Some(format!("token-{number}"));
+            let body = json!({"token": *given, "expires_in": 300}).to_string();
+            answer(request, socket, "200 OK", &[("Content-Type", "application/json")], body.as_bytes());
+            return false;
+        }
+        let shown = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        if shown.is_some() && given.take().as_deref() == shown {
+            return true;
+        }
+        let host = request.header("host").unwrap_or_default();
+        let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"lie\",error=\"invalid_token\"");
+        answer(request, socket, "401 Unauthorized", &[("WWW-Authenticate", &challenge)], b"");
+        false
     }
 
     fn answer_manifest(&self, lie: &Lie, request: &Request, socket: &mut TcpStream) {
