@@ -38,12 +38,17 @@ pub(crate) enum Identity {
 impl Identity {
     /// Whether a signature under the name `signed` counts for the image `wanted`; else why not.
     pub(crate) fn fits(&self, wanted: &Reference, signed: &str) -> Result<(), String> {
-        let fits = match Name::parse(signed) {
-            Some(name) => self.matches(wanted, &name),
-            None => false,
-        };
+        let name = Name::parse(signed);
+        if name.as_ref().is_some_and(|name| self.matches(wanted, name)) {
+            return Ok(());
+        }
         let shown: String = signed.chars().take(200).collect();
-        if fits { Ok(()) } else { Err(format!("it is signed under the name `{shown}`, which is another one")) }
+        let why = match name.is_some_and(|name| name.repository == Name::of(wanted).repository) {
+            // cosign leaves tags out of the names that it signs.
+            true => "without this tag or digest; `signedIdentity` of the type `matchRepository` accepts that",
+            false => "which is another one",
+        };
+        Err(format!("it is signed under the name `{shown}`, {why}"))
     }
 
     fn matches(&self, wanted: &Reference, signed: &Name) -> bool {
