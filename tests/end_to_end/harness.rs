@@ -7,10 +7,12 @@
 
 mod archive;
 mod image;
+mod registry;
 mod witness;
 
 pub(crate) use archive::{Archive, Layer, sha256};
 pub(crate) use image::{busybox_archive, busybox_layer};
+pub(crate) use registry::Registry;
 pub(crate) use witness::{machine_processes, process_status, retry};
 
 use std::ffi::OsStr;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown only when a test fails, or says what it skipped")]
 
+mod check;
 mod crash;
 mod disk_usage;
 mod exit_codes;
@@ -14,6 +15,7 @@ mod harness;
 mod hostile;
 mod image_mount;
 mod images;
+mod images_crash;
 mod isolation;
 mod lifecycle;
 mod limits;

@@ -12,8 +12,9 @@ use store::commit::Commit;
 use store::{ConfigChange, ConfigDocument, Digest, Reference};
 
 use crate::config::ContainerConfig;
+use crate::frozen::Frozen;
 use crate::request::MountSource;
-use crate::{Home, create, lifecycle, state};
+use crate::{Home, create, state};
 
 /// What to commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,9 +62,7 @@ pub fn commit(home: &Home, id: &ContainerId, request: &CommitRequest) -> Result<
     };
     describe(&config, &mut document);
     let pause = !request.no_pause && state::running(home, id).is_ok_and(|state| !is_paused(&state));
-    if pause {
-        lifecycle::pause(home, id)?;
-    }
+    let frozen = if pause { Some(Frozen::new(home, id)?) } else { None };
     let committed = store::commit::commit(
         store,
         Commit {
@@ -78,9 +77,7 @@ pub fn commit(home: &Home, id: &ContainerId, request: &CommitRequest) -> Result<
             epoch: request.epoch,
         },
     );
-    if pause {
-        let _ = lifecycle::unpause(home, id);
-    }
+    drop(frozen);
     Ok(committed?.to_string())
 }
 

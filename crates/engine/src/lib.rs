@@ -16,6 +16,7 @@ mod etc_files;
 pub mod exec;
 mod files;
 pub mod find;
+mod frozen;
 mod home;
 pub mod ids;
 pub mod image_mounts;

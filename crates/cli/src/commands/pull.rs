@@ -81,6 +81,7 @@ impl Invoke for Pull {
             out.line(&format!("{}/{}", name.host(), name.path()))?;
             out.flush()?;
         }
+        Context::added_images(&home);
         Ok(0)
     }
 }
