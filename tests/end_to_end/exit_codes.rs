@@ -40,7 +40,7 @@ fn a_program_that_cannot_be_executed_is_126() {
 #[test]
 fn the_engines_own_failures_are_125() {
     let skep = Skep::with_image();
-    skep.run(["run", "--rm", "absent-image", "true"]).assert_one_line_error(125, &["absent-image"]);
+    skep.run(["run", "--rm", "--pull", "never", "absent-image", "true"]).assert_one_line_error(125, &["absent-image"]);
     assert_eq!(skep.run(["run", "--no-such-flag", IMAGE, "true"]).code, 125);
     assert_eq!(skep.run(["run"]).code, 125);
 }

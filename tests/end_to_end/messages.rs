@@ -7,7 +7,7 @@ use std::fs;
 fn bad_flags_of_run() {
     let skep = Skep::with_image();
     let cases: &[(&[&str], &[&str])] = &[
-        (&["absent:1", "true"], &["absent:1", "skep load"]),
+        (&["--pull", "never", "absent:1", "true"], &["absent:1", "skep pull"]),
         (&["UPPER/Case", "true"], &["UPPER/Case"]),
         (&["rootfs:/no/such/tree", "true"], &["/no/such/tree"]),
         (&["oci:/no/such/layout", "true"], &["/no/such/layout"]),

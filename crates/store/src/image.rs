@@ -248,6 +248,6 @@ fn find_name(names: &Names, text: &str) -> Result<Option<Digest>> {
 fn no_such_image(text: &str) -> Error {
     let shown = text.escape_debug();
     Error::not_found(format!(
-        "no such image `{shown}`; see `skep images`, or bring it in with `skep load` or `skep import`"
+        "no such image `{shown}`; see `skep images`, or bring it in with `skep pull` or `skep load`"
     ))
 }
