@@ -164,12 +164,11 @@ mod tests {
     #[test]
     fn all_verbs_of_the_surface_are_there() {
         let verbs = "run create start stop restart kill rm wait ps logs exec attach pause unpause top stats rename inspect \
-                     diff cp export commit load import images tag rmi save history version info login logout completion man";
+                     diff cp export commit load push import images tag rmi save history version info login logout completion man";
         for verb in verbs.split_whitespace() {
             assert!(find(verb).is_some(), "{verb}");
         }
-        let longer =
-            "container ls,container prune,container inspect,image ls,image inspect,image prune,image rm,system info";
+        let longer = "container ls,container prune,container inspect,image ls,image inspect,image prune,image rm,image push,manifest create,manifest inspect,manifest push,system info";
         for words in longer.split(',') {
             assert!(find(words).is_some(), "{words}");
         }
