@@ -11,12 +11,15 @@
 //! `*.` and a domain above the host, the transport's `""`, and `default`. What is not understood is a mistake, not a comment.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use failure::{Error, Result};
 use reference::Reference;
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::identity::Identity;
@@ -62,7 +65,43 @@ pub(super) struct Keys {
 struct Document {
     default: Vec<Value>,
     #[serde(default)]
-    transports: BTreeMap<String, BTreeMap<String, Vec<Value>>>,
+    transports: Once<Once<Vec<Value>>>,
+}
+
+/// An object in which no name is written twice: of two rules for one scope, none would be the right one.
+struct Once<T>(BTreeMap<String, T>);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Once<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OnceVisitor(PhantomData))
+    }
+}
+
+struct OnceVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OnceVisitor<T> {
+    type Value = Once<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Once<T>, A::Error> {
+        let mut read = BTreeMap::new();
+        while let Some((name, value)) = entries.next_entry::<String, T>()? {
+            if read.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+            }
+            read.insert(name, value);
+        }
+        Ok(Once(read))
+    }
 }
 
 #[derive(Deserialize)]
@@ -108,8 +147,8 @@ impl Policy {
         let default = rule("default", document.default)?;
         let mut scopes = BTreeMap::new();
         // Other transports are other tools' ways to images.
-        for (scope, values) in document.transports.into_iter().filter(|(name, _)| name == "docker").flat_map(|it| it.1)
-        {
+        let Once(mut transports) = document.transports;
+        for (scope, values) in transports.remove("docker").unwrap_or_default().0 {
             if scopes.len() == MOST {
                 return Err(Error::invalid(format!("`{}`: more than {MOST} rules", path.display())));
             }
@@ -304,6 +343,7 @@ mod tests {
         for (text, reason) in [
             ("{\n\"defaults\": []}", ", line 2: unknown field `defaults`"),
             ("{}", ", line 1: missing field `default`"),
+            ("{\"default\":[],\n\"transports\":{\"docker\":{\"a\":[],\n\"a\":[]}}}", ", line 3: `a` is there twice"),
             ("[", ", line 1: "),
         ] {
             let error = parse(text).unwrap_err().to_string();

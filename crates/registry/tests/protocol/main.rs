@@ -4,6 +4,7 @@
 
 mod authorization;
 mod mirrors;
+mod policy;
 mod pull;
 mod push;
 mod referrers;
