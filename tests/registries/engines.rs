@@ -93,6 +93,15 @@ fn podman() {
     let mounted = podman(&["image", "mount", &pushed]);
     fair.tree.assert_same(&fair.seen(mounted.lines().last().unwrap()), "skep -> podman");
     podman(&["image", "unmount", &pushed]);
+    let zstd = fair.name("by-skep:zstd");
+    scene.ok("one", &["tag", "orchard:1", &zstd]);
+    scene.ok("one", &["push", "-q", "--compression", "zstd", &zstd]);
+    let kind = scene.manifest(&zstd)["layers"][0]["mediaType"].as_str().unwrap().to_owned();
+    assert!(kind.ends_with("tar+zstd"), "{kind}");
+    podman(&["pull", "-q", "--tls-verify=false", &zstd]);
+    let mounted = podman(&["image", "mount", &zstd]);
+    fair.tree.assert_same(&fair.seen(mounted.lines().last().unwrap()), "skep -> zstd -> podman");
+    podman(&["image", "unmount", &zstd]);
     podman(&["load", "-q", "-i", &scene.image("orchard:1", &[1])]);
     for (name, options) in [
         ("docker", &["--format", "v2s2"][..]),

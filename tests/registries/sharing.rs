@@ -34,3 +34,31 @@ fn ten_pulls_at_once_fetch_each_blob_once() {
         tree.assert_same(&scene.skep_tree("one", &image(number)), "pulled beside nine others");
     }
 }
+
+#[test]
+fn pulls_and_prunes_at_once_take_nothing_from_each_other() {
+    let Some(scene) = Scene::new("prunes", &[]) else { return };
+    let registry = Registry::open(&scene, "registry");
+    let image = |number: u64| format!("{}/orchard-{number}:1", registry.host());
+    for number in 0..3 {
+        scene.push(&format!("orchard-{number}:1"), &[1, 2, 10 + number], &image(number));
+    }
+    let tree = scene.archive_tree(&orchard::image("orchard:1", &[1, 2, 10]));
+    for round in 0..4 {
+        // One layer is there already, and is let go of while the others want it.
+        scene.ok("one", &["pull", "-q", &image(2)]);
+        let pulls: Vec<_> = (0..2).map(|number| scene.spawn("one", &["pull", "-q", &image(number)])).collect();
+        scene.ok("one", &["rmi", &image(2)]);
+        for _ in 0..4 {
+            scene.ok("one", &["image", "prune", "-f"]);
+        }
+        for pull in pulls {
+            let ended = wait(pull, String::new());
+            assert_eq!(ended.code, 0, "round {round}: {ended:#?}");
+        }
+        scene.ok("one", &["image", "prune", "-f"]);
+        scene.ok("one", &["system", "check"]);
+        tree.assert_same(&scene.skep_tree("one", &image(0)), &format!("round {round}"));
+        scene.ok("one", &["rmi", &image(0), &image(1)]);
+    }
+}
