@@ -114,7 +114,6 @@ impl Settings {
     fn of_place(&self, place: Place<'_>) -> Result<Vec<Endpoint>> {
         let Place { physical, insecure, mirror, access } = place;
         let hosts = certificates::hosts(&self.places.hosts, &physical.host)?;
-        let decided = insecure.is_some() || hosts.is_some();
         let Hosts { hosts, server, own } = hosts.unwrap_or_default();
         let mut endpoints = Vec::new();
         for host in hosts {
@@ -123,7 +122,7 @@ impl Settings {
         endpoints.retain(|endpoint| serves(endpoint, access));
         let last = match server {
             Some(host) => self.named_host(host, &physical)?,
-            None => self.own_host(own, &physical, insecure, decided)?,
+            None => self.own_host(own, &physical, insecure)?,
         };
         let listed = endpoints.iter().any(|other| (&other.host, &other.prefix) == (&last.host, &last.prefix));
         if !listed && serves(&last, access) {
@@ -148,11 +147,11 @@ impl Settings {
     }
 
     /// The place's own host.
-    fn own_host(&self, told: Told, physical: &Physical, insecure: Option<bool>, decided: bool) -> Result<Endpoint> {
+    fn own_host(&self, told: Told, physical: &Physical, insecure: Option<bool>) -> Result<Endpoint> {
         let mut endpoint = Endpoint::of(&physical.host, &physical.path);
         self.tell(&mut endpoint, told, &physical.host)?;
         let with_certificates = !endpoint.tls.authorities.is_empty() || endpoint.tls.identity.is_some();
-        let by_itself = !decided && !with_certificates && host::is_loopback(&physical.host);
+        let by_itself = insecure.is_none() && !with_certificates && host::is_loopback(&physical.host);
         if insecure == Some(true) || by_itself {
             endpoint.scheme = Scheme::HttpsOrHttp;
             endpoint.tls.unverified = true;

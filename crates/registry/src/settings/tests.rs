@@ -95,6 +95,16 @@ fn registries_conf_and_hosts_toml_work_together() {
 }
 
 #[test]
+fn this_machine_stays_insecure_until_something_is_said_of_it() {
+    let files = Files::new("loopback")
+        .with("registries.conf", "[[registry]]\nlocation='127.0.0.1:7'\ninsecure=false\n")
+        .with("own/certs.d/_default/hosts.toml", "[host.'https://all.local']\ncapabilities=['pull']\n");
+    let own = files.lines("localhost:5000/x", Access::Pull).pop();
+    assert_eq!(own.as_deref(), Some("insecure localhost:5000/v2/x"));
+    assert_eq!(files.lines("127.0.0.1:7/x", Access::Push), ["https 127.0.0.1:7/v2/x"]);
+}
+
+#[test]
 fn a_host_that_is_listed_is_not_asked_twice() {
     let files = Files::new("listed")
         .with(
