@@ -29,4 +29,5 @@ mod pushes;
 mod resume;
 mod selftests;
 mod sharing;
+mod short_names;
 mod transport;

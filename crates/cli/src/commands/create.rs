@@ -46,7 +46,7 @@ impl Invoke for Create {
             out.text(&engine::dry_run(&home, request)?)?;
             return out.done();
         }
-        before.pull(&home)?;
+        before.pull(&home, &mut request)?;
         let cidfile = IdFile::new(cidfile)?;
         let created = engine::create(&home, request)?;
         created.warnings.iter().for_each(|line| output::warn(line));

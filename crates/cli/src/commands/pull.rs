@@ -8,8 +8,9 @@ use crate::exit::{Outcome, Stop};
 use crate::output::{self, Output};
 use clap::Parser;
 use engine::Home;
+use engine::Request;
 use engine::pull::{self, Platform, Platforms, Pulled};
-use engine::registries::Session;
+use engine::registries::{Reference, Session};
 use failure::{Kind, Result};
 use progress::Place;
 
@@ -104,13 +105,7 @@ fn says_which(name: &str) -> bool {
     name.rsplit('/').next().unwrap_or(name).contains([':', '@'])
 }
 
-fn pull_one(
-    home: &Home,
-    session: &Session,
-    name: &engine::images::Reference,
-    wanted: &Platforms,
-    place: Place,
-) -> Outcome<Pulled> {
+fn pull_one(home: &Home, session: &Session, name: &Reference, wanted: &Platforms, place: Place) -> Outcome<Pulled> {
     let which = name.digest().map(ToString::to_string).or_else(|| name.tag().map(str::to_owned)).unwrap_or_default();
     place.line(&format!("{which}: Pulling from {}", name.path()))?;
     let mut shown = progress::of(place);
@@ -147,8 +142,9 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Pulls the image if it has to be, and tells about it on stderr.
-    pub(super) fn pull(&self, home: &Home) -> Result<()> {
+    /// Pulls the image if it has to be, and tells about it on stderr. A short name that files give another meaning becomes the
+    /// name that it has in the store.
+    pub(super) fn pull(&self, home: &Home, request: &mut Request) -> Result<()> {
         // What is wrong about a platform is said where it is used.
         let platform = self.platform.as_deref().and_then(|text| Platform::parse(text).ok());
         let due = match self.when {
@@ -161,6 +157,12 @@ impl Before {
         }
         let session = Session::open(&Context::environment())?;
         let name = session.named(&self.image)?;
+        if Reference::parse(&self.image).is_ok_and(|docker| docker != name) {
+            request.image = name.to_string();
+            if self.when == When::Missing && !pull::is_missing(home, &request.image, platform.as_ref())? {
+                return Ok(());
+            }
+        }
         if self.when == When::Missing {
             output::complain_plainly(&format!("Unable to find image '{name}' locally"));
         }

@@ -71,7 +71,7 @@ impl Invoke for Run {
             return out.done();
         }
         needs_terminal(request.terminal, streams.stdin)?;
-        before.pull(&home)?;
+        before.pull(&home, &mut request)?;
         let cidfile = IdFile::new(cidfile)?;
         let keys = self.detach_keys.as_deref();
         let mut created = Created { cidfile, said: Vec::new() };
