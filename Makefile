@@ -18,8 +18,7 @@ TEST_NEEDS   := $(BUILD_NEEDS) busybox-static python3 skopeo umoci podman libdev
                 e2fsprogs iproute2 dbus-daemon openssl curl
 # Unpacked below target/peers: installed, they would start services.
 TEST_PEERS   := docker.io containerd docker-registry
-# docker.io is left to you: its package would start a service.
-BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc podman
+BENCH_NEEDS  := $(BUILD_NEEDS) busybox-static crun runc podman skopeo libdevmapper1.02.1
 
 # Where Debian keeps libseccomp.a: overrides the x86_64 path that .cargo/config.toml holds for plain `cargo` calls.
 export LIBSECCOMP_LIB_PATH := /usr/lib/$(shell uname -m)-linux-gnu
@@ -57,8 +56,9 @@ test-v2: build
 
 bench:
 	@xtask/install-packages $(BENCH_NEEDS)
+	@xtask/fetch-peers target/peers $(TEST_PEERS)
 	@$(MAKE) --no-print-directory build
-	cargo xtask bench
+	PATH="$$PATH:$(abspath target/peers)/usr/sbin:$(abspath target/peers)/usr/bin" cargo xtask bench
 
 check:
 	@xtask/install-packages $(BUILD_NEEDS)

@@ -13,7 +13,7 @@ const USAGE: &str = "\
 usage: cargo xtask conformance
        cargo xtask bench [SECTION...] [--rounds N] [--skep PATH] [--directory D] [--keep]
 
-sections (default: all): run exec version runtime crowd memory ps load
+sections (default: all): run exec version runtime crowd memory ps load images
   --rounds N   pairs of each timing (default 25)
   --skep PATH  the binary to measure (default target/skep, made by `make build`)
   --directory D where images and containers go (default target/): what a file system costs falls on all alike

@@ -68,6 +68,32 @@ fn big_layer(path: &Path, number: usize, size: u64, random: &mut Random) -> Resu
     Ok(())
 }
 
+/// So many images, each with a configuration of its own, over one layer.
+pub(crate) fn many_images(path: &Path, count: usize) -> Result<()> {
+    let layer = tar::Builder::new(Vec::new()).into_inner()?;
+    let diff_id = format!("sha256:{}", hex(&Sha256::digest(&layer)));
+    let mut outer = tar::Builder::new(BufWriter::new(File::create(path)?));
+    append(&mut outer, "layer.tar", &layer)?;
+    let mut manifest = Vec::new();
+    for number in 0..count {
+        let config = configuration(&["true", &number.to_string()], &[&diff_id]);
+        let name = format!("{}.json", hex(&Sha256::digest(config.as_bytes())));
+        append(&mut outer, &name, config.as_bytes())?;
+        let tag = format!("skep-bench-list-{number}:1");
+        manifest.push(json!({"Config": name, "RepoTags": [tag], "Layers": ["layer.tar"]}));
+    }
+    append(&mut outer, "manifest.json", json!(manifest).to_string().as_bytes())?;
+    outer.into_inner()?.flush()?;
+    Ok(())
+}
+
+fn configuration(command: &[&str], diff_ids: &[&str]) -> String {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let config = json!({"Env": ["PATH=/bin"], "Cmd": command});
+    let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
+    json!({"architecture": architecture, "os": "linux", "config": config, "rootfs": rootfs}).to_string()
+}
+
 /// Wraps layer files (which it removes) into a docker-archive.
 fn write_archive(path: &Path, name: &str, layers: &[PathBuf]) -> Result<()> {
     let mut outer = tar::Builder::new(BufWriter::new(File::create(path)?));
@@ -80,13 +106,7 @@ fn write_archive(path: &Path, name: &str, layers: &[PathBuf]) -> Result<()> {
         names.push(inside);
         fs::remove_file(layer)?;
     }
-    let config = json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["true"]},
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
-    let config = config.to_string();
+    let config = configuration(&["true"], &diff_ids.iter().map(String::as_str).collect::<Vec<_>>());
     let config_name = format!("{}.json", hex(&Sha256::digest(config.as_bytes())));
     append(&mut outer, &config_name, config.as_bytes())?;
     let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": names}]);

@@ -87,7 +87,7 @@ fn alone(what: &str, series: &Series) -> Row {
 /// Runs a command and keeps the greatest memory (kB) that it, its children and the engine's servers ever had together.
 ///
 /// `VmHWM` only grows, so a look every two milliseconds misses little: what was added in the last two.
-fn measured(command: &mut Command, servers: &[u32], peak: &Cell<u64>) -> Result<()> {
+pub(crate) fn measured(command: &mut Command, servers: &[u32], peak: &Cell<u64>) -> Result<()> {
     let mut child = silence(command).spawn()?;
     loop {
         let mut processes = servers.to_vec();

@@ -6,8 +6,10 @@
 
 mod crowd;
 mod image;
+mod images;
 mod load;
 mod peers;
+mod registry;
 mod report;
 mod runtime;
 mod start;
@@ -40,6 +42,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("memory", crowd::memory),
     ("ps", crowd::list),
     ("load", load::load),
+    ("images", images::images),
 ];
 
 impl Options {
