@@ -9,6 +9,7 @@
 //! What killed commands left is a leftover, as [`crate::recover`] has the table of them, and no damage. A container's own
 //! files are never touched by a repair.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 use std::str::FromStr as _;
@@ -18,7 +19,7 @@ use runtime::ContainerId;
 pub use store::check::{Finding, Fix, Leftover, Repaired, Report};
 
 use crate::config::ContainerConfig;
-use crate::images::in_use;
+use crate::images::{InUse, in_use};
 use crate::state::Lock;
 use crate::{Home, files, ids, list, names, recover, state};
 
@@ -72,9 +73,27 @@ pub fn repair(home: &Home, report: &Report) -> Result<Vec<Repaired>> {
             all.push(Repaired { object: finding.object.clone(), outcome });
         }
     }
-    let needed = || Ok(store::collect::InUse { resume_for: std::time::Duration::ZERO, ..in_use(home)? });
-    all.extend(store::check::repair(home.store()?, report, &needed));
+    let held = RefCell::new(Vec::new());
+    all.extend(store::check::repair(home.store()?, report, &|| settled(home, &held)));
     Ok(all)
+}
+
+/// What is in use, for somebody who exchanges layers: a container that is just being started counts as running, and none
+/// of the others can start before `held` is dropped or the question is asked again.
+fn settled(home: &Home, held: &RefCell<Vec<Lock>>) -> Result<InUse> {
+    held.borrow_mut().clear();
+    let mut in_use = InUse { resume_for: std::time::Duration::ZERO, ..in_use(home)? };
+    let ids = list::ids(home)?;
+    for user in in_use.containers.iter_mut().filter(|user| !user.running) {
+        let Some(id) = ids.iter().find(|id| id.short() == user.container) else { continue };
+        let lock = Lock::attempt(&home.container(id).join("layer"));
+        let running = state::observe(home, id).is_ok_and(|(_, observed)| observed.is_running());
+        match lock {
+            Ok(Some(lock)) if !running => held.borrow_mut().push(lock),
+            _ => user.running = true,
+        }
+    }
+    Ok(in_use)
 }
 
 fn finding_of(home: &Home, object: &str) -> Option<Finding> {

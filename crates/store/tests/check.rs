@@ -250,6 +250,7 @@ fn leftovers_are_no_findings_and_go_with_a_repair() {
     fs::write(root.join("leases/0123456789abcdef.lock"), "").unwrap();
     fs::write(root.join("leases/0123456789abcdef/b0"), "half").unwrap();
     fs::write(root.join(".index.json.new"), "{").unwrap();
+    fs::write(root.join("collected.new"), "sha256:").unwrap();
     let layer = ground.layer(7, |tree| fs::write(tree.join("f"), "f").unwrap());
     let report = look(&ground, false);
     assert!(report.findings.is_empty(), "{report:#?}");
@@ -259,6 +260,7 @@ fn leftovers_are_no_findings_and_go_with_a_repair() {
     let expected = [
         ".index.json.new",
         &format!("blob sha256:{orphan}"),
+        "collected.new",
         &format!("layer {layer}"),
         "leases/0123456789abcdef",
         &format!("partial/{orphan}"),

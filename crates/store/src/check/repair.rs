@@ -59,7 +59,9 @@ fn sweep(store: &Store, in_use: &dyn Fn() -> Result<InUse>) -> Result<String> {
     for entry in fs::read_dir(store.root()).with_context(|| format!("list `{}`", store.root().display()))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let outcome = match name.as_str() {
-            ".index.json.new" | ".oci-layout.new" | ".catalog.json.new" => fs::remove_file(entry.path()),
+            ".index.json.new" | ".oci-layout.new" | ".catalog.json.new" | "collected.new" => {
+                fs::remove_file(entry.path())
+            }
             name if name.starts_with(".skeleton-") => remove_tree(&entry.path()),
             _ => continue,
         };

@@ -106,7 +106,7 @@ impl Survey {
             }
             // Nobody writes these now: that needs the lock exclusively.
             match name.as_str() {
-                ".index.json.new" | ".oci-layout.new" | ".catalog.json.new" => {
+                ".index.json.new" | ".oci-layout.new" | ".catalog.json.new" | "collected.new" => {
                     self.report.leave(name, bytes_below(&entry.path()))
                 }
                 name if name.starts_with(".skeleton-") => self.report.leave(name, 0),
