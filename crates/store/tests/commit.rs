@@ -136,3 +136,24 @@ fn an_opaque_directory_hides_what_the_base_has() {
         "only\nbin\ndev\nopt\nproc\nsys\nvar"
     );
 }
+
+#[test]
+fn only_large_holes_are_holes_of_a_layer() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(ground) = Ground::new() else { return };
+    let base = image(&ground, "base", BASE);
+    let writable = ground.writable("one");
+    shell(
+        writable.join("upper"),
+        "truncate -s 200M large; echo end >> large; truncate -s 2M small; touch -d @9 large small",
+    );
+    commit_all(&ground, &base, &writable, "holes");
+    let image = ground.store.resolve("holes").unwrap();
+    // What others cannot write again is left out only where it would fill disks.
+    assert!((2 << 20..3 << 20).contains(&image.blobs[1].size), "{}", image.blobs[1].size);
+    let large = ground.store.layer_tree(&image.layers[1]).join("large").metadata().unwrap();
+    assert_eq!(large.size(), (200 << 20) + 4);
+    assert!(large.blocks() * 512 < 1 << 20, "{}", large.blocks());
+    let sums = |place: &Path| shell(place, "sha256sum large small");
+    assert_eq!(sums(&ground.store.layer_tree(&image.layers[1])), sums(&writable.join("upper")));
+}

@@ -4,6 +4,9 @@
 //! left out differs between file systems, and on one of them from one minute to the next. So a layer's holes are
 //! what reads as zeros: every run of at least [`LARGE`] bytes, begun and ended at multiples of [`GRAIN`]. To find
 //! them, one grain in each [`LARGE`] is enough to look at, and what the file system knows to be a hole is not read.
+//!
+//! [`LARGE`] is large because Docker and podman unpack such a member well, but cannot write its layer again (their
+//! record of the archive's bytes takes no holes): that is worth it only where the zeros would fill disks.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -13,7 +16,7 @@ use rustix::io::{Errno, Result};
 /// Holes smaller than this are written as zeros where the file system tells of them.
 const SMALL: u64 = 32 << 10;
 /// The smallest run of zeros that is a hole of a layer.
-const LARGE: u64 = 1 << 20;
+const LARGE: u64 = 64 << 20;
 /// What runs of zeros are measured in.
 const GRAIN: u64 = 4 << 10;
 /// A file with more pieces than this is written whole.
@@ -51,21 +54,25 @@ pub(super) fn allocated(file: &OwnedFd, status: &Stat) -> Result<Option<Vec<Piec
 
 /// Where a file has more than long runs of zeros, if it has such runs: whatever the file system says.
 pub(super) fn by_content(file: &OwnedFd, status: &Stat) -> Result<Option<Vec<Piece>>> {
+    runs(file, status, LARGE)
+}
+
+fn runs(file: &OwnedFd, status: &Stat, large: u64) -> Result<Option<Vec<Piece>>> {
     let size = u64::try_from(status.st_size).unwrap_or(0);
     let mut scan = Scan { file, size, buffer: vec![0; GRAIN as usize] };
     let (mut pieces, mut data, mut position) = (Vec::new(), 0, 0);
     while position < size {
         let Some((start, end)) = scan.run_around(position, data)? else {
-            position += LARGE;
+            position += large;
             continue;
         };
-        if end - start >= LARGE {
+        if end - start >= large {
             if start > data {
                 pieces.push((data, start - data));
             }
             data = end;
         }
-        position = end.max(position + 1).next_multiple_of(LARGE);
+        position = end.max(position + 1).next_multiple_of(large);
     }
     if data == 0 || pieces.len() >= MOST {
         return Ok(None);
@@ -160,7 +167,7 @@ mod tests {
         file.set_len(length).unwrap();
         let file = OwnedFd::from(file);
         let status = rustix::fs::fstat(&file).unwrap();
-        by_content(&file, &status).unwrap()
+        runs(&file, &status, 1 << 20).unwrap()
     }
 
     #[test]
