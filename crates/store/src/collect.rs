@@ -82,7 +82,10 @@ pub enum Removed {
 pub fn remove(store: &Store, text: &str, force: bool, in_use: impl FnOnce() -> Result<InUse>) -> Result<Vec<Removed>> {
     let lock = store.lock_exclusive()?;
     let mut names = store.names()?;
-    let image = store.resolve(text)?;
+    let image = match store.resolve(text) {
+        Ok(image) => image,
+        Err(error) => return remove_damaged(store, text, error, names, &in_use()?, &lock),
+    };
     let in_use = in_use()?;
     let mut removed = Vec::new();
     match by_name(text, &names, &image) {
@@ -102,6 +105,24 @@ pub fn remove(store: &Store, text: &str, force: bool, in_use: impl FnOnce() -> R
         writable::sweep_trash(store)?;
     }
     Ok(removed)
+}
+
+/// Takes a name away whose image cannot be read: nothing else could be done with it.
+fn remove_damaged(
+    store: &Store,
+    text: &str,
+    error: Error,
+    mut names: Names,
+    in_use: &InUse,
+    lock: &Lock,
+) -> Result<Vec<Removed>> {
+    let Some(entry) = Reference::parse(text).ok().and_then(|reference| names.remove(&reference)) else {
+        return Err(error);
+    };
+    store.write_names(&names, lock)?;
+    // Other damage may stop the collection, not the removal.
+    let _ = collect_locked(store, &names, in_use, lock);
+    Ok(entry.reference.into_iter().map(Removed::Untagged).collect())
 }
 
 /// The name that was given, unless it was an id.
@@ -191,6 +212,11 @@ pub fn prune(
     let targets: HashSet<Digest> = names.entries().iter().map(|entry| entry.target).collect();
     let mut removed = Vec::new();
     for target in targets {
+        // Without a name and unreadable it is of no use to anybody.
+        if names.of(&target).is_empty() && store.read_blob(&target).is_err() {
+            names.remove_target(&target);
+            continue;
+        }
         // What is damaged or no image that could run (an artifact) goes by its name alone.
         let (Ok(members), Ok(image)) = (store.members(&target), store.image(&target)) else { continue };
         if members.iter().any(|(manifest, _)| used.contains(manifest)) {
@@ -203,6 +229,8 @@ pub fn prune(
             removed.push(Removed::Deleted(image.id.0));
         }
     }
+    // What stops the collection stops the removal of names, too.
+    owned(store, &names, &in_use)?;
     store.write_names(&names, &lock)?;
     let collected = collect_locked(store, &names, &in_use, &lock)?;
     drop(lock);
@@ -315,12 +343,17 @@ fn collect_locked(store: &Store, names: &Names, in_use: &InUse, _exclusive: &Loc
 /// What a thing needs. A manifest is a blob too. An index may list images that are not here.
 pub(crate) fn references(store: &Store, node: Node) -> Result<Vec<Node>> {
     let Node::Manifest(manifest) = node else { return Ok(Vec::new()) };
-    let parts = Parts::parse(&store.read_blob(&manifest)?, &manifest.to_string())?;
+    let lost = |error: Error| {
+        let reason = "nothing is collected while nobody knows what it needs; see `skep system check`";
+        Error::new(error.kind(), format!("{error}; {reason}"))
+    };
+    let read = || Parts::parse(&store.read_blob(&manifest)?, &manifest.to_string());
+    let parts = read().map_err(lost)?;
     let mut needed = vec![Node::Blob(manifest)];
     needed.extend(parts.manifests.into_iter().filter(|child| store.has_blob(child)).map(Node::Manifest));
     needed.extend(parts.blobs.into_iter().map(Node::Blob));
     if parts.is_image {
-        let chain = Manifest::read_by(|digest| store.read_blob(digest), &manifest)?.chain;
+        let chain = Manifest::read_by(|digest| store.read_blob(digest), &manifest).map_err(lost)?.chain;
         needed.extend(chain.into_iter().map(Node::Layer));
     }
     Ok(needed)

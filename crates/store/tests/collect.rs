@@ -241,3 +241,18 @@ fn a_lease_that_cannot_be_read_stops_the_collection() {
     assert_eq!(collect(&ground.store, unused).unwrap_err().kind(), Kind::Invalid);
     assert_eq!(stock(&ground), before);
 }
+
+#[test]
+fn an_image_that_cannot_be_read_stops_a_collection_and_can_be_removed() {
+    let Some((ground, base, child)) = scene() else { return };
+    fs::write(ground.store.blob_path(&child.manifest), "{").unwrap();
+    let error = collect(&ground.store, unused).unwrap_err().to_string();
+    assert!(error.contains("is damaged") && error.contains("skep system check"), "{error}");
+    assert!(prune(&ground.store, true, |_| false, unused).is_err());
+    assert!(ground.store.resolve("base").is_ok() && ground.store.has_layer(&base.layers[0]));
+    for name in ["child", "other/child"] {
+        assert_eq!(remove(&ground.store, name, false, unused).unwrap(), [Removed::Untagged(self::name(name))]);
+    }
+    assert!(child.layers[1..].iter().all(|layer| !ground.store.has_layer(layer)));
+    assert!(!ground.store.has_blob(&child.manifest));
+}
