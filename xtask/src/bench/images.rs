@@ -127,7 +127,7 @@ fn pull(workshop: &Workshop, sides: &[Side<'_>], name: &str, place: &str) -> Res
         })
         .collect();
     contestants.push(Contestant::action("skopeo copy", copy).restoring(|| Ok(fs::remove_dir_all(&floor)?)));
-    let series = compare(ROUNDS, &mut contestants)?;
+    let series = compare(rounds(workshop), &mut contestants)?;
     drop(contestants);
     let what = format!("`pull` of {MEGABYTES} MB, {name}");
     let mut rows = against(&what, &series, sides, |peer| (peer != "skopeo copy").then_some(PULL));
@@ -140,6 +140,10 @@ fn pull(workshop: &Workshop, sides: &[Side<'_>], name: &str, place: &str) -> Res
     rows.extend(against(&what, &series, sides, |_| None));
     sides.iter().try_for_each(|side| side.forget(place))?;
     Ok(rows)
+}
+
+fn rounds(workshop: &Workshop) -> usize {
+    workshop.rounds.min(ROUNDS)
 }
 
 /// The same of all sides, in turns.
@@ -174,7 +178,7 @@ fn push(workshop: &Workshop, sides: &[Side<'_>]) -> Result<Vec<Row>> {
         side.forget(&format!("{}skep-bench-big:1", side.local))?;
         load(side)
     };
-    let series = turns(sides, ROUNDS, |side| side.transfer("push", &place), restore)?;
+    let series = turns(sides, rounds(workshop), |side| side.transfer("push", &place), restore)?;
     sides.iter().try_for_each(|side| {
         side.forget(&place)?;
         side.forget(&format!("{}skep-bench-big:1", side.local))
@@ -191,12 +195,12 @@ fn archives(workshop: &Workshop, sides: &[Side<'_>]) -> Result<Vec<Row>> {
     let archive = archive.display().to_string();
     let name = |side: &Side<'_>| format!("{}skep-bench-big:1", side.local);
     let load = |side: &Side<'_>| side.timed(&["load", "-q", "-i", &archive]);
-    let series = turns(sides, ROUNDS, load, |side| side.forget(&name(side)))?;
+    let series = turns(sides, rounds(workshop), load, |side| side.forget(&name(side)))?;
     let mut rows = against(&format!("`load` of {MEGABYTES} MB, many"), &series, sides, |_| Some(OTHERS));
     sides.iter().try_for_each(|side| side.run(&["load", "-q", "-i", &archive]))?;
     let saved = workshop.file("saved.tar").display().to_string();
     let save = |side: &Side<'_>| side.timed(&["save", "-o", &saved, &name(side)]);
-    let series = turns(sides, ROUNDS, save, |_| Ok(fs::remove_file(&saved)?))?;
+    let series = turns(sides, rounds(workshop), save, |_| Ok(fs::remove_file(&saved)?))?;
     rows.extend(against(&format!("`save` of {MEGABYTES} MB, many"), &series, sides, |_| Some(OTHERS)));
     sides.iter().try_for_each(|side| side.forget(&name(side)))?;
     Ok(rows)
@@ -215,7 +219,7 @@ fn commit(workshop: &Workshop, sides: &[Side<'_>]) -> Result<Vec<Row>> {
     }
     let commit = |side: &Side<'_>| side.timed(&["commit", container, "skep-bench-committed:1"]);
     let restore = |side: &Side<'_>| side.forget(&format!("{}skep-bench-committed:1", side.local));
-    let series = turns(sides, workshop.rounds.min(ROUNDS * 2), commit, restore)?;
+    let series = turns(sides, rounds(workshop), commit, restore)?;
     sides.iter().try_for_each(|side| side.run(&["rm", "-f", container]))?;
     Ok(against("`commit` of 20 MB", &series, sides, |_| Some(OTHERS)))
 }
@@ -252,6 +256,9 @@ fn list(workshop: &Workshop) -> Result<Vec<Row>> {
 
 /// Rows of ours against each of the others.
 fn against(what: &str, series: &[Series], sides: &[Side<'_>], limit: impl Fn(&str) -> Option<f64>) -> Vec<Row> {
+    // The whole takes minutes: a word on the way.
+    let told: Vec<_> = series.iter().map(|one| format!("{} {:.0} ms", one.name, one.median())).collect();
+    eprintln!("{what}: {}", told.join(", "));
     let row = |peer: &Series| {
         let limit = limit(&peer.name);
         let row = Row::at_most(what, &series[0], peer, limit.map_or(0.0, |limit| (limit * 100.0).round() / 100.0));
