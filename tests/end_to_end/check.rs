@@ -41,7 +41,7 @@ fn damage_is_found_and_repaired_while_containers_run() {
     skep.ok(["rm", "-f", &id]);
     assert!(skep.ok(["system", "check", "--repair"]).contains("repaired: unpacked again"));
     assert!(skep.ok(["system", "check"]).ends_with("all is intact"));
-    assert_eq!(std::fs::read(&file_of_a_layer(&skep)).unwrap(), content);
+    assert_eq!(std::fs::read(file_of_a_layer(&skep)).unwrap(), content);
     assert_eq!(skep.ok(["run", "--rm", IMAGE, "echo", "whole"]), "whole");
 }
 
