@@ -36,6 +36,27 @@ fn ten_pulls_at_once_fetch_each_blob_once() {
 }
 
 #[test]
+fn ten_pulls_of_one_image_fetch_each_blob_once() {
+    let Some(scene) = Scene::new("one-image", &[]) else { return };
+    let registry = Registry::open(&scene, "registry");
+    scene.allow_plain(&[&registry.host()]);
+    let image = format!("{}/orchard:1", registry.host());
+    scene.push("orchard:1", &[1, 2, 3], &image);
+    let manifest = scene.manifest(&image);
+    let blobs = manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]);
+    let blobs: BTreeSet<String> = blobs.map(|blob| blob["digest"].as_str().unwrap().to_owned()).collect();
+    let pulls: Vec<_> = (0..10).map(|_| scene.spawn("one", &["pull", "-q", &image])).collect();
+    for pull in pulls {
+        let ended = wait(pull, String::new());
+        assert_eq!(ended.code, 0, "{ended:#?}");
+    }
+    let fetches = registry.fetches();
+    assert_eq!(fetches.keys().cloned().collect::<BTreeSet<_>>(), blobs);
+    assert!(fetches.values().all(|count| *count == 1), "{fetches:#?}");
+    scene.ok("one", &["system", "check"]);
+}
+
+#[test]
 fn pulls_and_prunes_at_once_take_nothing_from_each_other() {
     let Some(scene) = Scene::new("prunes", &[]) else { return };
     let registry = Registry::open(&scene, "registry");

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use failure::{Error, Result};
 pub use store::Platform;
-use store::pull::{Blob, Described, Member, Pull, Remote, choose, describe, platforms};
+use store::pull::{Blob, Described, Lent, Member, Pull, Remote, borrow_or_fetch, choose, describe, platforms};
 use store::{Digest, Name, Progress, Reference, Store};
 
 use crate::Home;
@@ -87,17 +87,29 @@ pub fn pull(
     session.verify(&repository, name, &digest)?;
     // A digest says more than the tag beside it, which is not compared with anything.
     let name = if name.digest().is_some() { name.pinned(digest) } else { name.clone() };
-    let mut documents = Documents { store, repository: &repository, name: &name, all: BTreeMap::new() };
+    if *wanted == Platforms::Mine && was_pushed(store, &name, &digest)? {
+        return Ok(Pulled { name, digest, is_new: false });
+    }
+    let (all, lent) = (BTreeMap::new(), Vec::new());
+    let mut documents = Documents { store, repository: &repository, name: &name, all, lent };
     let (media_type, manifests) = documents.collect(&digest, wanted)?;
     let size = documents.all[&digest].len() as u64;
     let entry = Name::of_type(media_type, digest, size, Some(name.clone()));
-    let pull = Pull { documents: documents.all.into_values().collect(), manifests, names: vec![entry] };
+    let Documents { all, lent: _until_the_end, .. } = documents;
+    let pull = Pull { documents: all.into_values().collect(), manifests, names: vec![entry] };
     let is_new = !store::pull::is_here(store, &pull)?;
     if is_new {
         repository.prepare();
         store::pull::pull(store, &pull, &Blobs(&repository), progress)?;
     }
     Ok(Pulled { name, digest, is_new })
+}
+
+/// Whether the registry has what was pushed from here under this name: the same image, its layers compressed.
+fn was_pushed(store: &Store, name: &Reference, digest: &Digest) -> Result<bool> {
+    let names = store.names()?;
+    let entry = names.find(name).filter(|entry| entry.pushed() == Some(*digest));
+    Ok(entry.is_some_and(|entry| store.image(&entry.target).is_ok()))
 }
 
 /// Blobs of a repository, for the store.
@@ -115,6 +127,8 @@ struct Documents<'a> {
     repository: &'a Repository,
     name: &'a Reference,
     all: BTreeMap<Digest, Vec<u8>>,
+    /// Those of them that other pulls may read meanwhile.
+    lent: Vec<Lent>,
 }
 
 impl Documents<'_> {
@@ -176,17 +190,16 @@ impl Documents<'_> {
         if *size > LONGEST_CONFIGURATION {
             return Err(Error::invalid(format!("the configuration of `{}` is larger than 4 MB", self.name)));
         }
-        let bytes = match self.store.has_blob(digest) {
-            true => self.store.read_blob(digest)?,
-            false => {
-                let mut bytes = Vec::new();
-                self.repository.blob(digest, *size, 0, &mut |piece| {
-                    bytes.extend_from_slice(piece);
-                    Ok(())
-                })?;
-                bytes
-            }
-        };
+        let repository = self.repository;
+        let (bytes, held) = borrow_or_fetch(self.store, config, || {
+            let mut bytes = Vec::new();
+            repository.blob(digest, *size, 0, &mut |piece| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            })?;
+            Ok(bytes)
+        })?;
+        self.lent.push(held);
         self.keep(digest, Some(*size), bytes)
     }
 

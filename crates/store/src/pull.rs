@@ -18,6 +18,7 @@
 //! another, so nobody waits for ever.
 
 mod described;
+mod lending;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use failure::{Context, Error, Kind, Result};
 use rustix::fs::{CWD, Mode, OFlags, fstatvfs, openat};
 
 pub use self::described::{Described, Member, choose, describe, platforms};
+pub use self::lending::{Lent, borrow_or_fetch};
 
 use crate::documents::{Manifest, Parts, blobs_of};
 use crate::jobs::{self, Next, Origin, Outcome, Source, Task};
@@ -93,6 +95,11 @@ pub fn pull(store: &Store, pull: &Pull, remote: &dyn Remote, progress: &mut dyn 
         needs.push(Need::Blob(staging.put(document)?));
     }
     let wanted = wanted(pull)?;
+    if let Some(both) = wanted.iter().find(|item| item.tree.is_some() && needs.contains(&Need::Blob(item.blob.digest)))
+    {
+        // Its file may be held for other pulls already: waiting for ourselves would not end.
+        return Err(Error::invalid(format!("`{}` is called a layer and a document at once", both.blob.digest)));
+    }
     needs.extend(wanted.iter().map(|item| Need::Blob(item.blob.digest)));
     needs.extend(wanted.iter().filter_map(|item| item.tree).map(|tree| Need::Layer(tree.chain)));
     staging.need(&needs)?;

@@ -344,6 +344,13 @@ fn what_is_no_image_and_what_goes_beyond_limits() {
     let error = pull(&store, &foreign, &remote, &mut Quiet).unwrap_err();
     assert!(error.to_string().contains("foreign layer"), "{error}");
 
+    let twice = image(&scratch, "twice", &[1]);
+    let config = twice.documents[0].clone();
+    let layer = descriptor("application/vnd.oci.image.layer.v1.tar", &config);
+    let twice = manifest("application/vnd.oci.image.config.v1+json", &config, &[layer]);
+    let error = pull(&store, &of_documents("twice", twice, vec![config]), &remote, &mut Quiet).unwrap_err();
+    assert!(error.to_string().contains("a layer and a document at once"), "{error}");
+
     let limits = Limits { layer_bytes: 100_000, ..Limits::default() };
     let small = Store::open(&scratch.path("small")).unwrap().with_limits(limits);
     let error = pull(&small, &image(&scratch, "one", &[1]), &remote, &mut Quiet).unwrap_err();
