@@ -155,11 +155,26 @@ impl Store {
                 Err(error) => return Err(error).with_context(failed),
             }
         }
+        self.spread_leases();
         let _lock = self.lock_exclusive()?;
         if matches!(statat(&self.directory, "index.json", AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) {
             self.replace_file("index.json", br#"{"schemaVersion":2,"manifests":[]}"#)?;
         }
         self.write_layout()
+    }
+
+    /// Asks ext4 to put each lease, and with it the layers that are unpacked there, into a part of the disk of its own
+    /// (`chattr +T`). Beside its siblings, a new layer would look for inodes where the last one was deleted: each
+    /// of the thousands that were freed in the last minutes is passed over again for every new file, which makes a pull after
+    /// a removal several times as slow (fs/ext4/ialloc.c: `recently_deleted`). Other file systems know no such flag.
+    fn spread_leases(&self) {
+        let spread = || -> rustix::io::Result<()> {
+            let leases = openat(&self.directory, "leases", DIRECTORY, Mode::empty())?;
+            let flags = rustix::fs::ioctl_getflags(&leases)?;
+            rustix::fs::ioctl_setflags(&leases, flags | rustix::fs::IFlags::TOPDIR)
+        };
+        // It is about speed alone.
+        let _ = spread();
     }
 
     /// Writes the file that marks the layout complete. The caller holds the lock exclusively.
