@@ -107,7 +107,7 @@ fn work(
 
 /// Closes every descriptor but those given, which are sorted. What owns the others is never dropped: this process
 /// ends by `exit`.
-fn close_all_but(keep: &[RawFd]) -> rustix::io::Result<()> {
+pub(super) fn close_all_but(keep: &[RawFd]) -> rustix::io::Result<()> {
     let mut first = 0;
     for kept in keep {
         let kept = u32::try_from(*kept).map_err(|_| Errno::BADF)?;

@@ -34,6 +34,8 @@ use rustix::process::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use sys::process::{Fork, exit, fork};
 
+use crate::jobs::process::close_all_but;
+
 thread_local! {
     static CURRENT: RefCell<Weak<Room>> = const { RefCell::new(Weak::new()) };
 }
@@ -147,6 +149,8 @@ fn furnish(socket: &OwnedFd, parent: Pid) -> Result<()> {
     if getppid() != Some(parent) {
         return Err(Errno::SRCH);
     }
+    // Another room's socket may be among what was inherited; its end would then wait for ours, and ours for its.
+    close_all_but(&[socket.as_raw_fd()])?;
     let kinds = UnshareFlags::NEWUSER | UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC;
     sys::namespace::unshare(kinds)?;
     write(socket, &[0])?;
