@@ -48,7 +48,7 @@ archive=$cache/debian.tar
 if [ ! -s "$archive" ]; then
     say "mmdebstrap takes about a minute; the result is kept in $archive"
     mkdir -p "$cache"
-    mmdebstrap --quiet --variant=minbase --include=procps bookworm "$archive.new"
+    mmdebstrap --quiet --format=tar --variant=minbase --include=procps bookworm "$archive.new"
     mv "$archive.new" "$archive"
 fi
 export archive
