@@ -282,10 +282,10 @@ mod tests {
             server = "http://192.168.1.1:5000/"
             skip_verify = true
             ca = ["/a.pem", "b.pem"]
-            [host."mirror.local:8443/artifactory/api/docker/v2/hub"]
+            [host."mirror.local:8443/proxy/api/docker/v2/hub"]
             override_path = true
             client = [["client.cert", "client.key"], ["x.pem", ""]]
-            [host."mirror.local:8443/artifactory/api/docker/v2/hub".header]
+            [host."mirror.local:8443/proxy/api/docker/v2/hub".header]
             authorization = "Bearer hunter2"
             x-team = ["a", "b"]
             [host."https://plain.example/proxy"]
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(
             line(&hosts),
             [
-                (Scheme::Https, "mirror.local:8443", "/artifactory/api/docker/v2/hub"),
+                (Scheme::Https, "mirror.local:8443", "/proxy/api/docker/v2/hub"),
                 (Scheme::Https, "plain.example", "/proxy/v2"),
                 (Scheme::Http, "192.168.1.1:5000", "/v2")
             ]
