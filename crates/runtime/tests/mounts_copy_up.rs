@@ -39,6 +39,10 @@ fn fill(data: &Path) {
     let sparse = fs::File::create(data.join("sparse")).unwrap();
     sparse.set_len(1 << 30).unwrap();
     std::os::unix::fs::FileExt::write_at(&sparse, b"end", (1 << 30) - 3).unwrap();
+    // The mask of this process is not only this test's.
+    for (name, mode) in [("a/b/c/deep", 0o644), ("pipe", 0o622), ("null", 0o600)] {
+        fs::set_permissions(data.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn everything_is_copied_as_it_is() {
         lines.join("\n"),
         "file 4751 11:12 3 regular file\nname 4751 11:12 3 regular file\nlink 777 0:0 1 symbolic link\n\
          a/third 4751 11:12 3 regular file\na/b 1700 33:34 3 directory\na/b/c/deep 644 0:0 1 regular file\n\
-         pipe 600 0:0 1 fifo\nnull 600 0:0 1 character special file\ncontentdeep\n/etc/passwd\n1073741824\nend\n\
+         pipe 622 0:0 1 fifo\nnull 600 0:0 1 character special file\ncontentdeep\n/etc/passwd\n1073741824\nend\n\
          .\n..\na\nfile\nlink\nname\nnull\npipe\nsparse"
     );
 }
