@@ -1,4 +1,5 @@
-//! A small blob that pulls lend each other: many may want it at once, such as the configuration of an image that all of them pull.
+//! A small blob that pulls lend each other, because many may want it at once: the configuration of an image that
+//! all of them pull.
 //!
 //! ```text
 //! partial/<hex> ours    -> fetched, and written there for the others; removed when our pull has ended
