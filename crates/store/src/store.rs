@@ -7,9 +7,8 @@
 //!                                                     uncompressed archive that they came in
 //! <root>/compressed/                                  layers compressed for registries (see `compressed`)
 //! <root>/skeleton/                                   mount points below every image (see `overlay`)
-//! <root>/leases/<random>/{blobs,layers}/              what a running command stages (see `staging`)
-//! <root>/partial/<hex>                                blobs being fetched (see `partial`)
-//! <root>/partial/<hex>                                blobs being fetched, each under its own flock
+//! <root>/leases/<random>/                             what a running command stages (see `staging`) and needs (`leases`)
+//! <root>/partial/<hex>                                blobs being fetched, each under its own flock (see `partial`)
 //! <root>/collected                                    when garbage was last collected (see `collect`)
 //! <root>/catalog.json                                what the list of images needs of each; derived (see `catalog`)
 //! <root>/lock                                         flock: the only lock of the store
